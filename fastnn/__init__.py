@@ -1,0 +1,3 @@
+"""Small neural networks, trained faster than anything else on a CPU."""
+
+__version__ = "0.1.0"

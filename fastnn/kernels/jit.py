@@ -1,0 +1,231 @@
+"""The one place that calls Numba: compiler flags, the on-disk cache, and the reason for each.
+
+Three decorators, for the three kinds of compiled function in this folder:
+
+``kernel``
+    An entry point, called from Python.  Compiled at its first call for each
+    precision and cached on disk.
+``helper``
+    Called from kernels only.  Compiled into them, so it needs no cache of its own.
+``elementary``
+    A scalar function such as ``exp`` whose rounding is part of its design: the
+    compiler may fuse multiply-adds but not reorder sums.
+
+Flags
+-----
+``error_model="numpy"``
+    Division by zero gives inf or NaN as in NumPy, without a branch per division.
+``nogil=True``
+    Other Python threads run while a kernel does.
+``fastmath={"reassoc", "contract", "nsz", "arcp"}``
+    Sums may be reordered, so reductions vectorise.  Plain ``fastmath=True`` would add
+    ``nnan`` and ``ninf``, under which ``isfinite`` is always true and divergence goes unseen.
+``fastmath={"contract", "nsz"}`` for ``elementary``
+    ``reassoc`` simplifies ``(t + magic) - magic`` to ``t`` and destroys a range reduction.
+    The flags belong to instructions, so they survive inlining into a ``kernel``.
+
+Cache
+-----
+Numba's own cache looks at one source file: an edited callee in another file, an upgraded
+package, changed flags or ``NUMBA_BOUNDSCHECK`` all run stale machine code.  Here an entry's
+file name carries a hash of every kernel source, the flags and the compiler settings, so a
+stale entry is never even opened; a damaged, missing or unwritable entry counts as absent.
+Numba chooses the folder (``NUMBA_CACHE_DIR``, ``__pycache__``, the user's cache folder);
+where there is none, kernels are compiled in memory.
+"""
+
+import contextlib
+import functools
+import hashlib
+import pickle
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import config, event
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps as serialize
+
+FLAGS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+}
+ELEMENTARY_FLAGS: dict[str, Any] = {**FLAGS, "fastmath": {"contract", "nsz"}}
+
+#: Every cached entry point, by name.
+KERNELS: dict[str, Any] = {}
+
+
+def kernel(function: Callable) -> Any:
+    """Compile an entry point lazily, with the on-disk cache."""
+    dispatcher = numba.njit(**FLAGS)(function)
+    if not config.DISABLE_JIT:
+        _enable_cache(dispatcher, FLAGS)
+        KERNELS[f"{function.__module__}.{function.__qualname__}"] = dispatcher
+    return dispatcher
+
+
+def helper(function: Callable) -> Any:
+    """Compile a function that only kernels call."""
+    return numba.njit(**FLAGS)(function)
+
+
+def elementary(function: Callable) -> Any:
+    """Compile a scalar function whose order of operations must be kept."""
+    return numba.njit(**ELEMENTARY_FLAGS)(function)
+
+
+def compiled_signatures() -> dict[str, int]:
+    """Return how many signatures of each entry point this process has compiled or loaded."""
+    return {name: len(dispatcher.signatures) for name, dispatcher in KERNELS.items()}
+
+
+class CompileTimer:
+    """Measure the seconds spent compiling inside a ``with`` block; cache loads do not count.
+
+    Attributes
+    ----------
+    seconds : float
+        Time in the compiler so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+        self._start = 0.0
+
+    def __enter__(self) -> "CompileTimer":
+        self._listener = _Listener(self)
+        event.register("numba:compile", self._listener)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.unregister("numba:compile", self._listener)
+
+
+class _Listener(event.Listener):
+    """Add up the outermost compile events of a timer."""
+
+    def __init__(self, timer: CompileTimer) -> None:
+        self._timer = timer
+
+    def on_start(self, _event: event.Event) -> None:
+        if self._timer._depth == 0:
+            self._timer._start = time.perf_counter()
+        self._timer._depth += 1
+
+    def on_end(self, _event: event.Event) -> None:
+        self._timer._depth -= 1
+        if self._timer._depth == 0:
+            self._timer.seconds += time.perf_counter() - self._timer._start
+
+
+@functools.cache
+def _sources_hash() -> str:
+    """Hash every kernel source together with the compiler and its settings."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    settings = (
+        numba.__version__,
+        llvmlite.__version__,
+        config.BOUNDSCHECK,
+        config.OPT,
+        config.LOOP_VECTORIZE,
+        config.SLP_VECTORIZE,
+    )
+    digest.update(repr(settings).encode())
+    return digest.hexdigest()
+
+
+class _CacheFile:
+    """One file per compiled signature, named by a hash of all that its machine code depends on.
+
+    Replaces Numba's ``IndexDataCacheFile``, whose shared index can pair one signature
+    with another's code when two processes write at once.
+    """
+
+    #: Entries of one kernel that are kept: precisions x CPU models x recent versions.
+    KEEP = 24
+
+    def __init__(self, folder: str, name: str, stamp: str) -> None:
+        self._folder = Path(folder)
+        self._name = name
+        self._stamp = stamp
+
+    def _path(self, key: object) -> Path:
+        digest = hashlib.sha256(f"{self._stamp}{key}".encode()).hexdigest()
+        return self._folder / f"{self._name}-{digest[:24]}.nbc"
+
+    def load(self, key: object) -> Any:
+        """Return the entry, or None where it is absent or damaged."""
+        try:
+            found, data = pickle.loads(self._path(key).read_bytes())
+        except Exception:  # a truncated pickle can raise anything
+            return None
+        return data if found == str(key) else None
+
+    def save(self, key: object, data: object) -> None:
+        """Write the entry in one step, then drop the oldest of its kernel."""
+        path = self._path(key)
+        temporary = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            temporary.write_bytes(serialize((str(key), data)))
+            temporary.replace(path)
+            entries = sorted(self._folder.glob(f"{self._name}-*.nbc"), key=_modified)
+            for old in entries[: -self.KEEP]:
+                old.unlink(missing_ok=True)
+        except OSError:  # a full or read-only disk costs a recompilation, not the fit
+            temporary.unlink(missing_ok=True)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+class _StampedCache(FunctionCache):
+    """Numba's function cache over a `_CacheFile`; trouble with a file is a cache miss.
+
+    Raises
+    ------
+    RuntimeError
+        No folder can be written.
+    AttributeError
+        This Numba keeps its cache in another way.
+    """
+
+    def __init__(self, function: Callable, flags: dict[str, Any]) -> None:
+        super().__init__(function)
+        options = sorted(
+            (name, str(sorted(value) if isinstance(value, set) else value))
+            for name, value in flags.items()
+        )
+        impl: Any = self._impl
+        self._cache_file: Any = _CacheFile(
+            impl.locator.get_cache_path(), impl.filename_base, f"{_sources_hash()}{options}"
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+
+
+def _enable_cache(dispatcher: Any, flags: dict[str, Any]) -> None:
+    """Give a dispatcher the stamped cache; without one it runs uncached, never stale."""
+    with contextlib.suppress(AttributeError, RuntimeError, OSError):
+        dispatcher._cache = _StampedCache(dispatcher.py_func, flags)
