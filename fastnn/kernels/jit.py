@@ -46,9 +46,15 @@ from typing import Any
 
 import llvmlite
 import numba
+from numba import types as types
 from numba.core import config, event
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps as serialize
+from numba.extending import intrinsic as intrinsic
+from numba.extending import overload as overload
+
+#: False under ``NUMBA_DISABLE_JIT=1``, when every kernel runs as plain Python.
+JIT: bool = not config.DISABLE_JIT
 
 FLAGS: dict[str, Any] = {
     "error_model": "numpy",
@@ -64,7 +70,7 @@ KERNELS: dict[str, Any] = {}
 def kernel(function: Callable) -> Any:
     """Compile an entry point lazily, with the on-disk cache."""
     dispatcher = numba.njit(**FLAGS)(function)
-    if not config.DISABLE_JIT:
+    if JIT:
         _enable_cache(dispatcher, FLAGS)
         KERNELS[f"{function.__module__}.{function.__qualname__}"] = dispatcher
     return dispatcher
