@@ -64,7 +64,7 @@ else:
         return flat[start : start + rows * columns].reshape(rows, columns)
 
 
-def constant(value: float, like: Any) -> Any:
+def constant(value, like):  # type: ignore[no-untyped-def]
     """Return ``value`` in the precision of the scalar ``like``.
 
     In compiled code ``1 - x`` of a float32 is a float64, which halves the width of every
@@ -75,7 +75,8 @@ def constant(value: float, like: Any) -> Any:
 
 if JIT:
 
-    @overload(constant, inline="never")
-    def _constant(value: Any, like: Any) -> Any:
+    # Numba compares the parameters of both functions, annotations included.
+    @overload(constant)
+    def _constant(value, like):  # type: ignore[no-untyped-def]
         precision = like
         return lambda value, like: precision(value)
