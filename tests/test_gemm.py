@@ -1,0 +1,128 @@
+"""Products of matrices in flat vectors, against ``numpy.dot`` in float64 with a rigorous bound."""
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import gemm
+from fastnn.kernels.jit import JIT, helper
+
+pytestmark = pytest.mark.kernel
+
+PRECISIONS = ["float32", "float64"]
+GUARD = 77.0  # fills the memory around a matrix, so that a stray write is seen
+
+rng = np.random.default_rng(7)
+SHAPES = [(0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (1, 1, 40), (1, 40, 1), (40, 1, 1)]
+SHAPES += [(m, n, 5) for m in range(1, 10) for n in (1, 2, 3, 4, 5, 8, 9, 16, 17, 31, 32, 33)]
+SHAPES += [tuple(shape) for shape in rng.integers(1, 41, (150, 3))]
+if not JIT:
+    SHAPES = SHAPES[::25]
+
+
+class Block:
+    """A matrix of given shape somewhere inside a flat vector, among guard values."""
+
+    def __init__(self, rng, rows, columns, precision, padding, values=None):
+        self.start, self.ld = int(rng.integers(0, 9)), columns + padding
+        self.rows, self.columns = rows, columns
+        size = self.start + rows * self.ld + int(rng.integers(0, 9))
+        self.flat = np.full(size, GUARD, precision)
+        self.matrix = np.lib.stride_tricks.as_strided(
+            self.flat[self.start :] if rows and columns else self.flat[:0],
+            (rows, columns),
+            (self.ld * self.flat.itemsize, self.flat.itemsize),
+        )
+        self.matrix[...] = rng.normal(size=(rows, columns)) if values is None else values
+
+    @property
+    def where(self):
+        return self.flat, self.start, self.ld
+
+    def guards(self):
+        """Return the vector without the matrix."""
+        outside = np.ones(self.flat.size, bool)
+        for i in range(self.rows):
+            outside[self.start + i * self.ld :][: self.columns] = False
+        return self.flat[outside]
+
+
+def check(C, before, A, B, start):
+    """Compare with float64: each product and sum may round once, plus the start value's."""
+    A, B = A.astype("f8"), B.astype("f8")
+    expected = start + A @ B
+    k = A.shape[1]
+    size = np.abs(start) + np.abs(A) @ np.abs(B)
+    bound = (k + 1) * np.finfo(C.matrix.dtype).eps * size
+    assert np.all(np.abs(C.matrix - expected) <= bound)
+    assert np.array_equal(C.guards(), before)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("form", ["nn", "tn", "nt"])
+def test_product(form, accumulate, padding, precision):
+    rng = np.random.default_rng(1)
+    for m, n, k in SHAPES:
+        A = Block(rng, *((k, m) if form == "tn" else (m, k)), precision, padding)
+        B = Block(rng, *((n, k) if form == "nt" else (k, n)), precision, padding)
+        # What is not accumulated is overwritten, NaN included.
+        C = Block(rng, m, n, precision, padding, values=None if accumulate else np.nan)
+        start = C.matrix.astype("f8") if accumulate else 0.0
+        before = C.guards()
+        arguments = [m, n, k, *A.where, *B.where, *C.where, accumulate]
+        if form == "nt":
+            pack = np.full(n * k + 5, GUARD, precision)
+            gemm.gemm_nt_(*arguments, pack)
+            assert np.all(pack[n * k :] == GUARD)
+        else:
+            (gemm.gemm_tn_ if form == "tn" else gemm.gemm_nn_)(*arguments)
+        left = A.matrix.T if form == "tn" else A.matrix
+        check(C, before, left, B.matrix.T if form == "nt" else B.matrix, start)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_bias_is_added_to_every_row(precision):
+    rng = np.random.default_rng(2)
+    for m, n, k in SHAPES:
+        A, B = Block(rng, m, k, precision, 1), Block(rng, k, n, precision, 0)
+        bias = Block(rng, 1, n, precision, 0)
+        C = Block(rng, m, n, precision, 2, values=np.nan)
+        before = C.guards()
+        gemm.gemm_bias_(m, n, k, *A.where, *B.where, *bias.where[:2], *C.where)
+        check(C, before, A.matrix, B.matrix, bias.matrix.astype("f8"))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_row_does_not_depend_on_its_batch(precision):
+    rng = np.random.default_rng(3)
+    m, n, k = 23, 19, 37
+    A = rng.normal(size=m * k).astype(precision)
+    B = rng.normal(size=k * n).astype(precision)
+    together, alone = np.empty(m * n, precision), np.empty(m * n, precision)
+    gemm.gemm_nn_(m, n, k, A, 0, k, B, 0, n, together, 0, n, False)
+    for i in range(m):
+        gemm.gemm_nn_(1, n, k, A, i * k, k, B, 0, n, alone, i * n, n, False)
+    assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_not_a_number_reaches_only_its_row(precision):
+    A = np.ones(20 * 3, precision)
+    A[3 * 7] = np.nan
+    B, C = np.ones(3 * 5, precision), np.zeros(20 * 5, precision)
+    gemm.gemm_nn_(20, 5, 3, A, 0, 3, B, 0, 5, C, 0, 5, False)
+    assert np.array_equal(np.flatnonzero(np.isnan(C)), np.arange(35, 40))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_plain_loops(precision):
+    loops = helper(gemm.product_loops_.py_func) if JIT else gemm.product_loops_
+    rng = np.random.default_rng(4)
+    for m, n, k in SHAPES[:: 10 if JIT else 1]:
+        A, B = Block(rng, m, k, precision, 2), Block(rng, k, n, precision, 1)
+        C = Block(rng, m, n, precision, 3)
+        start, before = C.matrix.astype("f8"), C.guards()
+        a, a0, lda = A.where
+        loops(m, n, k, a, a0, lda, 1, *B.where, *C.where, *C.where, True)
+        check(C, before, A.matrix, B.matrix, start)
