@@ -1,5 +1,6 @@
 """Data: large synthetic sets that know the best reachable accuracy, and tables in files."""
 
+from fastnn.datasets.files import Table, read_table
 from fastnn.datasets.shapes import Moons, Rings, Spirals, Xor
 from fastnn.datasets.source import Source
 from fastnn.datasets.synthetic import (
@@ -10,6 +11,7 @@ from fastnn.datasets.synthetic import (
     make,
     source,
 )
+from fastnn.datasets.writing import TableWriter, write_table
 
 __all__ = [
     "SYNTHETIC",
@@ -19,8 +21,12 @@ __all__ = [
     "Rings",
     "Source",
     "Spirals",
+    "Table",
+    "TableWriter",
     "Teacher",
     "Xor",
     "make",
+    "read_table",
     "source",
+    "write_table",
 ]

@@ -1,6 +1,7 @@
 """Classes drawn from Gaussian features: a logistic model, a mixture, a teacher network."""
 
 import inspect
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ class LogisticModel(Source):
                 p = expit(self.intercept + spread * t)
                 return value(p, expit(-self.intercept - spread * t)) * np.exp(-t * t / 2)
 
-            parts = (quad(integrand, a, b)[0] for a, b in zip(edges, edges[1:], strict=False))
+            parts = (quad(integrand, a, b)[0] for a, b in itertools.pairwise(edges))
             return float(sum(parts) / np.sqrt(2 * np.pi))
 
         return mean(max), mean(lambda p, q: entr(p) + entr(q))
@@ -256,7 +257,7 @@ class Teacher(Source):
                 f"label_noise must be below 1 - 1/n_classes = {1 - 1 / self.n_classes:.4g}, "
                 f"not {label_noise}"
             )
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(itertools.pairwise(sizes))
         gain = np.sqrt(2.0) if activation == "relu" else 1.5
         self.weights = [
             self._rng.standard_normal(pair) * (gain / np.sqrt(pair[0])) for pair in pairs
