@@ -9,7 +9,8 @@ Three decorators, for the three kinds of compiled function in this folder:
     Called from kernels only.  Compiled into them, so it needs no cache of its own.
 ``elementary``
     A scalar function such as ``exp`` whose rounding is part of its design: the
-    compiler may fuse multiply-adds but not reorder sums.
+    compiler may fuse multiply-adds but not reorder sums.  `by_precision` joins a float32
+    and a float64 one under one name.
 
 Flags
 -----
@@ -22,7 +23,9 @@ Flags
     ``nnan`` and ``ninf``, under which ``isfinite`` is always true and divergence goes unseen.
 ``fastmath={"contract", "nsz"}`` for ``elementary``
     ``reassoc`` simplifies ``(t + magic) - magic`` to ``t`` and destroys a range reduction.
-    The flags belong to instructions, so they survive inlining into a ``kernel``.
+    The flags belong to instructions, so they survive LLVM's inlining into a ``kernel``, which
+    ``forceinline`` demands because a loop with a call in it is not vectorised.  Numba's own
+    ``inline="always"`` would rebuild the instructions with the caller's flags.
 
 Cache
 -----
@@ -46,12 +49,17 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
+from numba import extending
 from numba import types as types
-from numba.core import config, event
+from numba.core import event
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps as serialize
-from numba.extending import intrinsic as intrinsic
-from numba.extending import overload as overload
+
+# Numba's annotations do not describe what its decorators and settings are.
+config: Any = numba.config
+intrinsic: Any = extending.intrinsic
+overload: Any = extending.overload
 
 #: False under ``NUMBA_DISABLE_JIT=1``, when every kernel runs as plain Python.
 JIT: bool = not config.DISABLE_JIT
@@ -61,7 +69,11 @@ FLAGS: dict[str, Any] = {
     "nogil": True,
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
 }
-ELEMENTARY_FLAGS: dict[str, Any] = {**FLAGS, "fastmath": {"contract", "nsz"}}
+ELEMENTARY_FLAGS: dict[str, Any] = {
+    **FLAGS,
+    "fastmath": {"contract", "nsz"},
+    "forceinline": True,
+}
 
 #: Every cached entry point, by name.
 KERNELS: dict[str, Any] = {}
@@ -77,13 +89,65 @@ def kernel(function: Callable) -> Any:
 
 
 def helper(function: Callable) -> Any:
-    """Compile a function that only kernels call."""
-    return numba.njit(**FLAGS)(function)
+    """Compile a function that only kernels call.
+
+    It is left unoptimised on its own: LLVM optimises it where it is linked into a kernel, and
+    doing so at each level of calls costs three times the compile time.
+    """
+    dispatcher = numba.njit(**FLAGS)(function)
+    if JIT:
+        compiler = dispatcher._compiler
+        compiler.compile = _unoptimised(compiler.compile)
+    return dispatcher
+
+
+def _unoptimised(compile: Callable) -> Callable:
+    """Return ``compile`` under ``NUMBA_OPT=0``; Numba's compiler lock is held around it."""
+
+    def wrapped(args: Any, return_type: Any) -> Any:
+        level, config.OPT = config.OPT, type(config.OPT)(0)
+        try:
+            return compile(args, return_type)
+        finally:
+            config.OPT = level
+
+    return wrapped
 
 
 def elementary(function: Callable) -> Any:
     """Compile a scalar function whose order of operations must be kept."""
+    if not JIT:  # NumPy scalars warn where machine code yields inf or NaN
+        return np.errstate(all="ignore")(function)
     return numba.njit(**ELEMENTARY_FLAGS)(function)
+
+
+def by_precision(single: Callable, double: Callable) -> Any:
+    """Return a function that is ``single`` where its first argument is a float32, else ``double``.
+
+    Compiled code decides by type, at compile time.
+
+    Parameters
+    ----------
+    single, double : callable
+        Plain functions of equal parameters, for float32 and for float64; their names differ,
+        because Numba links by name.
+
+    Returns
+    -------
+    callable
+        Compiled as `elementary`; called from compiled code only, unless the JIT is off.
+    """
+
+    def function(x: Any, *others: Any) -> Any:
+        return (single if isinstance(x, np.float32) else double)(x, *others)
+
+    if JIT:
+
+        def choose(x: Any, *others: Any) -> Any:
+            return {types.float32: single, types.float64: double}.get(x)
+
+        overload(function, jit_options=ELEMENTARY_FLAGS, strict=False)(choose)
+    return function
 
 
 def compiled_signatures() -> dict[str, int]:
