@@ -1,6 +1,7 @@
 """Columns of a table: which are meant, what a target column is, and how to speak of them."""
 
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -56,11 +57,7 @@ def choose_columns(
     target: Any, features: Iterable[Any] | None, names: Sequence[str]
 ) -> tuple[int | None, list[int]]:
     """Return the number of the target column, if any, and those of the features."""
-    repeated = (
-        sorted({name for name in names if names.count(name) > 1})
-        if len(set(names)) < len(names)
-        else []
-    )
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ValueError(f"two columns have the same name: {listed(repeated)}")
     t = None if target is None else find_column("target", target, names)
@@ -109,11 +106,11 @@ def read_target(
         if task == "regression":
             raise ValueError(f"target {name!r} holds text, {_example(values)!r}: no regression")
         labels = [str(value) for value in values]
-        classes = sorted(set(labels))
-        code = {label: k for k, label in enumerate(classes)}
+        distinct = sorted(set(labels))
+        code = {label: k for k, label in enumerate(distinct)}
         return (
             np.fromiter((code[label] for label in labels), np.int64, len(labels)),
-            np.array(classes),
+            np.array(distinct),
             "classification",
         )
     if not np.isfinite(numbers).all():

@@ -62,7 +62,7 @@ def read_table(
     header: bool = True,
     delimiter: str | None = None,
 ) -> Table:
-    """Read a table of numbers, with one column apart as the target.
+    r"""Read a table of numbers, with one column apart as the target.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def read_table(
     >>> from fastnn.datasets import read_table
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "flowers.csv")
-    ...     _ = path.write_text("width,length,kind\\n1.5,2,rose\\n0.5,1,aster\\n")
+    ...     _ = path.write_text("width,length,kind\n1.5,2,rose\n0.5,1,aster\n")
     ...     table = read_table(path, "kind")
     >>> table.classes[table.y].tolist(), table.feature_names
     (['rose', 'aster'], ('width', 'length'))
@@ -202,9 +202,9 @@ def _split(
     if t is None:
         return X, tuple(names[j] for j in chosen), None, None
     y = np.array(array[:, t])
-    bad = np.flatnonzero(~np.isfinite(y))
-    if bad.size:
-        raise ValueError(_not_finite(path, bad[0], names[t], array, t, dtype))
+    finite = np.isfinite(y)
+    if not finite.all():
+        raise ValueError(_not_finite(path, int(finite.argmin()), names[t], array, t, dtype))
     return X, tuple(names[j] for j in chosen), names[t], y
 
 
