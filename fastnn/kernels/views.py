@@ -7,7 +7,7 @@ kernel does.  They are not bounds-checked: offsets come from a `Plan`, which is.
 
 from typing import Any
 
-from fastnn.kernels.jit import JIT, intrinsic, overload, types
+from fastnn.kernels.jit import JIT, intrinsic, types
 
 if JIT:
 
@@ -53,6 +53,20 @@ if JIT:
 
         return result(flat, types.intp, types.intp, types.intp), codegen
 
+    @intrinsic
+    def constant(typing: Any, value: Any, like: Any) -> Any:
+        """Return ``value`` in the precision of the scalar ``like``.
+
+        In compiled code ``1 - x`` of a float32 is a float64, which halves the width of every
+        vector after it; ``constant(1, x) - x`` stays float32.
+        """
+        found = types.unliteral(value)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return context.cast(builder, args[0], found, signature.return_type)
+
+        return like(found, like), codegen
+
 else:
 
     def vector(flat: Any, start: Any, size: Any) -> Any:
@@ -63,20 +77,6 @@ else:
         """Return the 2-D view of ``rows * columns`` entries of ``flat`` from ``start``."""
         return flat[start : start + rows * columns].reshape(rows, columns)
 
-
-def constant(value, like):  # type: ignore[no-untyped-def]
-    """Return ``value`` in the precision of the scalar ``like``.
-
-    In compiled code ``1 - x`` of a float32 is a float64, which halves the width of every
-    vector after it; ``constant(1, x) - x`` stays float32.
-    """
-    return type(like)(value)
-
-
-if JIT:
-
-    # Numba compares the parameters of both functions, annotations included.
-    @overload(constant)
-    def _constant(value, like):  # type: ignore[no-untyped-def]
-        precision = like
-        return lambda value, like: precision(value)
+    def constant(value: Any, like: Any) -> Any:
+        """Return ``value`` in the precision of the scalar ``like``."""
+        return type(like)(value)

@@ -1,0 +1,203 @@
+"""The one gate between the user's data and the kernels.
+
+Every input (lists, data frames, integers, strided, Fortran-ordered or read-only arrays, sparse
+matrices) comes out in the one layout that the kernels take, C-contiguous and writable in the
+network's precision, copied only where it must be.  What is wrong is said here, before any
+kernel runs.
+"""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from fastnn.kernels.plan import Rows, Targets
+
+_BLOCK = 1 << 20  # entries looked at together: the check needs no memory of the data's size
+
+
+def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X") -> Rows:
+    """Turn feature rows into the kernels' layout.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix, shape (n, d)
+        Numbers, finite.
+    n_features : int or None
+        The width that is expected; None for any.
+    dtype : numpy.dtype
+        float32 or float64.
+    name : str
+        What the argument is called in an error.
+
+    Returns
+    -------
+    Rows
+        A view of ``X`` where its layout allows it.
+
+    Raises
+    ------
+    ValueError
+        ``X`` is not 2-D, has no rows, another width, or holds NaN or inf.
+    TypeError
+        ``X`` does not hold numbers.
+    """
+    sparse = scipy.sparse.issparse(X)
+    if not sparse:
+        X = _numbers(X, dtype, name)
+    if X.ndim != 2:
+        hint = f"; for one row use {name}.reshape(1, -1)" if X.ndim == 1 else ""
+        raise ValueError(f"{name} must be 2-D (rows, features), got {X.ndim}-D{hint}")
+    if X.shape[0] == 0:
+        raise ValueError(f"{name} has no rows; at least one is needed")
+    if n_features is not None and X.shape[1] != n_features:
+        raise ValueError(f"{name} has {X.shape[1]} features, but the network takes {n_features}")
+    none = np.empty(0, dtype)
+    if not sparse:
+        dense = _kernel_array(X, dtype)
+        check_finite(dense, name)
+        return Rows(dense, none, np.empty(0, np.int32), np.empty(0, np.int64))
+    csr = X.tocsr()
+    if csr.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, got a sparse matrix of {csr.dtype}")
+    data = _kernel_array(csr.data, dtype)
+    check_finite(data, name)
+    indices = _kernel_array(csr.indices, np.dtype(np.int32))
+    indptr = _kernel_array(csr.indptr, np.dtype(np.int64))
+    return Rows(np.empty((0, X.shape[1]), dtype), data, indices, indptr)
+
+
+def n_rows(rows: Rows) -> int:
+    """Return how many rows there are."""
+    return rows.indptr.size - 1 if rows.indptr.size else rows.dense.shape[0]
+
+
+def check_targets(
+    y: Any,
+    sample_weight: Any,
+    *,
+    loss: str,
+    kind: str,
+    n: int,
+    n_outputs: int,
+    dtype: np.dtype,
+) -> Targets:
+    """Turn targets and weights into the kernels' layout.
+
+    Parameters
+    ----------
+    y : array-like, shape (n,) or (n, n_outputs)
+        Class numbers 0 .. n_outputs - 1 or one row of probabilities per sample for "class"
+        targets; one number per output for the others.
+    sample_weight : array-like, shape (n,), or None
+        Finite, not negative, not all zero.
+    loss : str
+        Name of the loss, for the error.
+    kind : {"probability", "class", "real", "count"}
+        What the loss takes.
+    n, n_outputs : int
+        Rows of X; outputs of the network.
+    dtype : numpy.dtype
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        A wrong shape, a label or target out of range, NaN or inf.
+    TypeError
+        Targets that are not numbers.
+    """
+    y = _numbers(y, dtype, "y")
+    if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, n_outputs)):
+        raise ValueError(
+            f"y must have shape (n,) or (n, {n_outputs}), one column per output; got {y.shape}"
+        )
+    if y.shape[0] != n:
+        raise ValueError(f"X has {n} rows, but y has {y.shape[0]}")
+    columns = y.reshape(n, -1)
+    labels = kind == "class" and (columns.shape[1] == 1 and n_outputs > 1)
+    if columns.shape[1] != n_outputs and not labels:
+        raise ValueError(f"y has one column, but the network has {n_outputs} outputs")
+    if labels and columns.dtype.kind == "f" and not np.array_equal(columns, np.floor(columns)):
+        raise ValueError("y must hold class numbers; some are not integers")
+    columns = _kernel_array(columns, dtype)
+    check_finite(columns, "y")
+    low, high = columns.min(), columns.max()
+    if labels and (low < 0 or high >= n_outputs):
+        raise ValueError(
+            f"y must hold class numbers 0 to {n_outputs - 1}, found {low:g} to {high:g}"
+        )
+    if not labels and kind in ("class", "probability") and (low < 0 or high > 1):
+        raise ValueError(f"{loss} takes y in [0, 1], found {low:g} to {high:g}")
+    if not labels and kind == "class" and not np.allclose(columns.sum(axis=1), 1, atol=1e-4):
+        raise ValueError(f"{loss} takes rows of probabilities in y that add up to 1")
+    if kind == "count" and low < 0:
+        raise ValueError(f"{loss} takes y >= 0, found {low:g}")
+    return Targets(columns, check_weight(sample_weight, n, dtype))
+
+
+def check_weight(sample_weight: Any, n: int, dtype: np.dtype) -> np.ndarray:
+    """Return the weight of each row, or an empty array where every row counts once.
+
+    Raises
+    ------
+    ValueError
+        A wrong shape, a negative weight, NaN or inf, or weights that are all zero.
+    """
+    if sample_weight is None:
+        return np.empty(0, dtype)
+    weight = _numbers(sample_weight, dtype, "sample_weight")
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+    weight = _kernel_array(weight, dtype)
+    check_finite(weight, "sample_weight")
+    if weight.min() < 0:
+        raise ValueError(f"sample_weight must not be negative, found {weight.min():g}")
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; nothing is left to train on")
+    return weight
+
+
+def check_finite(array: np.ndarray, name: str) -> None:
+    """Raise ValueError with the place of the first NaN or inf of a C-contiguous array."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        finite = np.isfinite(flat[start : start + _BLOCK])
+        if not finite.all():
+            at = start + int(np.argmin(finite))
+            where = ", ".join(str(int(i)) for i in np.unravel_index(at, array.shape))
+            raise ValueError(
+                f"{name} must be finite, found {flat[at]} at [{where}]; impute or drop it first"
+            )
+
+
+def _numbers(values: Any, dtype: np.dtype, name: str) -> np.ndarray:
+    """Return an array of numbers, converting objects that hold them."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(dtype)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must hold numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}; encode it first")
+    return array
+
+
+def _kernel_array(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return ``array`` C-contiguous, aligned, writable and of ``dtype``, copied only if it must be.
+
+    A read-only array is wrapped, not copied, because a read-only type would be a signature of
+    its own; the kernels never write to their inputs.
+    """
+    with np.errstate(over="ignore"):  # float64 beyond float32: check_finite reports the inf
+        array = np.require(array, dtype, ["C", "A"])
+    if array.flags.writeable or array.size == 0:
+        return array if array.flags.writeable else array.copy()
+    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory._owner = array  # type: ignore[attr-defined]  # keeps the memory alive
+    return np.frombuffer(memory, dtype).reshape(array.shape)

@@ -1,0 +1,183 @@
+"""Activations: the formula, its derivative, and the table that everything else derives from.
+
+An activation is a scalar function ``a = f(z)`` and its derivative ``da/dz`` as a function of
+``(z, a)``, written from the output where that is cheaper.  To add one, write the two functions
+and a row of `TABLE`.
+
+Every function is finite and right for every finite ``z``, takes its limit at +-inf, and gives
+NaN for NaN (``max(z, c)`` keeps a NaN in its first argument).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fastnn.kernels.elementary import expm1, gauss_cdf, gauss_pdf, sigmoid, softplus, tanh
+from fastnn.kernels.jit import helper
+from fastnn.kernels.table import dispatch
+from fastnn.kernels.views import constant
+
+#: Beyond it ``silu`` and ``gelu`` equal their asymptotes in both precisions; it keeps
+#: ``inf * 0`` out of their products.
+FAR = 1000.0
+LEAK = 0.01
+
+
+@helper
+def identity(z):
+    """Return ``z``."""
+    return z
+
+
+@helper
+def identity_derivative(z, a):
+    """Return 1."""
+    return constant(1, z)
+
+
+@helper
+def logistic(z):
+    """Return ``1 / (1 + exp(-z))``."""
+    return sigmoid(z)
+
+
+@helper
+def logistic_derivative(z, a):
+    """Return ``a (1 - a)``."""
+    return a * (constant(1, a) - a)
+
+
+@helper
+def hyperbolic_tangent(z):
+    """Return ``tanh(z)``."""
+    return tanh(z)
+
+
+@helper
+def hyperbolic_tangent_derivative(z, a):
+    """Return ``1 - a^2``."""
+    return constant(1, a) - a * a
+
+
+@helper
+def relu(z):
+    """Return ``max(z, 0)``."""
+    return max(z, constant(0, z))
+
+
+@helper
+def relu_derivative(z, a):
+    """Return 1 where ``z > 0``, else 0."""
+    return constant(1, z) if z > 0 else constant(0, z)
+
+
+@helper
+def leaky_relu(z):
+    """Return ``max(z, 0.01 z)``."""
+    return max(z, constant(LEAK, z) * z)
+
+
+@helper
+def leaky_relu_derivative(z, a):
+    """Return 1 where ``z > 0``, else 0.01."""
+    return constant(1, z) if z > 0 else constant(LEAK, z)
+
+
+@helper
+def elu(z):
+    """Return ``z`` where ``z > 0``, else ``exp(z) - 1``."""
+    return z if z > 0 else expm1(z)
+
+
+@helper
+def elu_derivative(z, a):
+    """Return 1 where ``z > 0``, else ``a + 1 = exp(z)``."""
+    return constant(1, z) if z > 0 else a + constant(1, a)
+
+
+@helper
+def softplus_derivative(z, a):
+    """Return ``sigmoid(z)``."""
+    return sigmoid(z)
+
+
+@helper
+def silu(z):
+    """Return ``z sigmoid(z)``."""
+    return max(z, constant(-FAR, z)) * sigmoid(z)
+
+
+@helper
+def silu_derivative(z, a):
+    """Return ``s (1 + z (1 - s))`` with ``s = sigmoid(z)``."""
+    near = min(max(z, constant(-FAR, z)), constant(FAR, z))
+    s = sigmoid(near)
+    return s * (constant(1, z) + near * sigmoid(-near))
+
+
+@helper
+def gelu(z):
+    """Return ``z Phi(z)``, Phi the standard normal distribution function."""
+    return max(z, constant(-FAR, z)) * gauss_cdf(z)
+
+
+@helper
+def gelu_derivative(z, a):
+    """Return ``Phi(z) + z phi(z)``."""
+    near = min(max(z, constant(-FAR, z)), constant(FAR, z))
+    return gauss_cdf(near) + near * gauss_pdf(near)
+
+
+@helper
+def square(z):
+    """Return ``z^2``."""
+    return z * z
+
+
+@helper
+def square_derivative(z, a):
+    """Return ``2 z``."""
+    return z + z
+
+
+class Activation(NamedTuple):
+    """One row of the table."""
+
+    formula: str
+    derivative_formula: str
+    function: Callable
+    derivative: Callable
+
+
+TABLE: dict[str, Activation] = {
+    "identity": Activation("z", "1", identity, identity_derivative),
+    "logistic": Activation("1 / (1 + exp(-z))", "a (1 - a)", logistic, logistic_derivative),
+    "tanh": Activation("tanh(z)", "1 - a^2", hyperbolic_tangent, hyperbolic_tangent_derivative),
+    "relu": Activation("max(z, 0)", "1 if z > 0 else 0", relu, relu_derivative),
+    "leaky_relu": Activation(
+        "max(z, 0.01 z)", "1 if z > 0 else 0.01", leaky_relu, leaky_relu_derivative
+    ),
+    "elu": Activation("z if z > 0 else exp(z) - 1", "1 if z > 0 else a + 1", elu, elu_derivative),
+    "softplus": Activation("log(1 + exp(z))", "sigmoid(z)", softplus, softplus_derivative),
+    "silu": Activation("z sigmoid(z)", "s (1 + z (1 - s)), s = sigmoid(z)", silu, silu_derivative),
+    "gelu": Activation("z Phi(z)", "Phi(z) + z phi(z)", gelu, gelu_derivative),
+    "square": Activation("z^2", "2 z", square, square_derivative),
+}
+ALIASES = {"sigmoid": "logistic"}
+CODES = {name: code for code, name in enumerate(TABLE)}
+CODES |= {alias: CODES[name] for alias, name in ALIASES.items()}
+
+_ROWS = [{"f": row.function, "df": row.derivative} for row in TABLE.values()]
+
+#: ``activate_(code, z, a)`` writes ``a = f(z)``; both are vectors of one length.
+activate_ = dispatch(
+    "activate_", "z, a", "for i in range(z.size):\n    a[i] = {f}(z[i])", _ROWS, __name__
+)
+
+#: ``deactivate_(code, z, a, delta)`` turns ``dJ/da`` in ``delta`` into ``dJ/dz = dJ/da * da/dz``.
+deactivate_ = dispatch(
+    "deactivate_",
+    "z, a, delta",
+    "for i in range(z.size):\n    delta[i] *= {df}(z[i], a[i])",
+    _ROWS,
+    __name__,
+)

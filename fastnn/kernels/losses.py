@@ -1,0 +1,280 @@
+"""Losses: link, value and ``delta = dJ/dz`` from raw scores, and the table of them.
+
+A loss owns its link, the function that turns raw scores ``z`` into what the network predicts,
+and is computed from ``z`` itself: no probability is ever clipped before a logarithm.
+``J`` is in nats where the loss is a negative log-likelihood.
+
+An elementwise loss is a scalar value and derivative of ``(z, y, parameter)``, summed over the
+outputs; cross-entropy couples the outputs of a row.  To add a loss, write its two functions
+and a row of `TABLE`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fastnn.kernels.elementary import exp, log1p, sigmoid
+from fastnn.kernels.jit import helper
+from fastnn.kernels.table import dispatch
+from fastnn.kernels.views import constant
+
+
+@helper
+def log_loss(z, y, parameter):
+    """Return ``-(y log a + (1 - y) log(1 - a))``, ``a = sigmoid(z)``, from ``z``.
+
+    With ``s = |z|`` it is ``log(1 + exp(-s))`` plus ``s`` times the weight of the wrong side.
+    """
+    wrong = constant(1, z) - y if z >= 0 else y
+    size = abs(z)
+    value = log1p(exp(-size))
+    return value + wrong * size if wrong != 0 else value
+
+
+@helper
+def log_loss_delta(z, y, parameter):
+    """Return ``a - y``."""
+    return sigmoid(z) - y
+
+
+@helper
+def squared_error(z, y, parameter):
+    """Return ``(z - y)^2 / 2``."""
+    return constant(0.5, z) * (z - y) * (z - y)
+
+
+@helper
+def squared_error_delta(z, y, parameter):
+    """Return ``z - y``."""
+    return z - y
+
+
+@helper
+def absolute_error(z, y, parameter):
+    """Return ``|z - y|``."""
+    return abs(z - y)
+
+
+@helper
+def absolute_error_delta(z, y, parameter):
+    """Return the sign of ``z - y``; 0, a subgradient, at the kink."""
+    return quantile_delta(z, y, constant(0.5, z)) * constant(2, z)
+
+
+@helper
+def huber(z, y, parameter):
+    """Return ``r^2 / 2`` where ``|r| <= p``, else ``p (|r| - p/2)``, with ``r = z - y``."""
+    size = abs(z - y)
+    if size <= parameter:
+        return constant(0.5, z) * size * size
+    return parameter * (size - constant(0.5, z) * parameter)
+
+
+@helper
+def huber_delta(z, y, parameter):
+    """Return ``r`` clipped to ``[-p, p]``."""
+    return min(max(z - y, -parameter), parameter)
+
+
+@helper
+def poisson(z, y, parameter):
+    """Return ``mu - y z + (y log y - y)``, ``mu = exp(z)``: half the Poisson deviance."""
+    value = exp(z) - y * z
+    return value + y * math.log(y) - y if y > 0 else exp(z)
+
+
+@helper
+def poisson_delta(z, y, parameter):
+    """Return ``mu - y``."""
+    return exp(z) - y
+
+
+@helper
+def quantile(z, y, parameter):
+    """Return ``p (y - z)`` where ``y >= z``, else ``(1 - p) (z - y)``."""
+    r = y - z
+    return parameter * r if r >= 0 else (parameter - constant(1, z)) * r
+
+
+@helper
+def quantile_delta(z, y, parameter):
+    """Return ``-p`` where ``y > z``, ``1 - p`` where ``y < z``; 0, a subgradient, at the kink."""
+    if y > z:
+        return -parameter
+    if y < z:
+        return constant(1, z) - parameter
+    return z - y  # 0, or NaN
+
+
+@helper
+def softmax_row_(Z, r, A):
+    """Write the softmax of row ``r`` of ``Z`` to row ``r`` of ``A``; they may be one array."""
+    largest = Z[r, 0]
+    for k in range(1, Z.shape[1]):
+        largest = max(largest, Z[r, k])
+    total = constant(0, largest)
+    for k in range(Z.shape[1]):
+        A[r, k] = exp(Z[r, k] - largest)
+        total += A[r, k]
+    for k in range(Z.shape[1]):
+        A[r, k] /= total
+
+
+@helper
+def cross_entropy_row(Z, r, Y, i, parameter, delta):
+    """Return ``-sum_k y_k log a_k``, ``a = softmax(z)``, by log-sum-exp; write ``a - y``.
+
+    ``Y`` has one column, the number of the class, or a column of probabilities per class.
+    """
+    largest = Z[r, 0]
+    for k in range(1, Z.shape[1]):
+        largest = max(largest, Z[r, k])
+    total = constant(0, largest)
+    for k in range(Z.shape[1]):
+        delta[r, k] = exp(Z[r, k] - largest)
+        total += delta[r, k]
+    normaliser = math.log(total)
+    if Y.shape[1] == 1:
+        label = int(Y[i, 0])
+        for k in range(Z.shape[1]):
+            delta[r, k] /= total
+        delta[r, label] -= constant(1, total)
+        return normaliser - (Z[r, label] - largest)
+    mass = constant(0, largest)
+    value = constant(0, largest)
+    for k in range(Z.shape[1]):
+        mass += Y[i, k]
+        if Y[i, k] != 0:
+            value += Y[i, k] * (normaliser - (Z[r, k] - largest))
+    for k in range(Z.shape[1]):
+        delta[r, k] = delta[r, k] * (mass / total) - Y[i, k]
+    return value
+
+
+def elementwise(value: Callable, delta: Callable, name: str) -> Callable:
+    """Return the row function of an elementwise loss: sum of values, ``delta`` written."""
+
+    def row(Z, r, Y, i, parameter, gradient):  # type: ignore[no-untyped-def]
+        total = constant(0, Z[r, 0])
+        for k in range(Z.shape[1]):
+            total += value(Z[r, k], Y[i, k], parameter)
+            gradient[r, k] = delta(Z[r, k], Y[i, k], parameter)
+        return total
+
+    row.__name__ = row.__qualname__ = f"{name}_row"  # Numba links by name
+    return helper(row)
+
+
+@helper
+def identity_link_(Z, r, A):
+    """Write ``a = z``."""
+    for k in range(Z.shape[1]):
+        A[r, k] = Z[r, k]
+
+
+@helper
+def sigmoid_link_(Z, r, A):
+    """Write ``a = sigmoid(z)``."""
+    for k in range(Z.shape[1]):
+        A[r, k] = sigmoid(Z[r, k])
+
+
+@helper
+def exp_link_(Z, r, A):
+    """Write ``a = exp(z)``."""
+    for k in range(Z.shape[1]):
+        A[r, k] = exp(Z[r, k])
+
+
+class Loss(NamedTuple):
+    """One row of the table.
+
+    ``targets`` says what ``y`` may be: "probability" in [0, 1], "class", "real" or "count"
+    (>= 0).  ``parameter`` is the name of the loss's own parameter with its default and the
+    open interval it lies in.
+    """
+
+    formula: str
+    delta_formula: str
+    link_formula: str
+    row: Callable
+    link: Callable
+    targets: str
+    parameter: tuple[str, float, float, float] | None = None
+
+
+TABLE: dict[str, Loss] = {
+    "log_loss": Loss(
+        "-(y log a + (1 - y) log(1 - a))",
+        "a - y",
+        "sigmoid(z)",
+        elementwise(log_loss, log_loss_delta, "log_loss"),
+        sigmoid_link_,
+        "probability",
+    ),
+    "cross_entropy": Loss(
+        "-sum_k y_k log a_k", "a - y", "softmax(z)", cross_entropy_row, softmax_row_, "class"
+    ),
+    "squared_error": Loss(
+        "(z - y)^2 / 2",
+        "z - y",
+        "z",
+        elementwise(squared_error, squared_error_delta, "squared_error"),
+        identity_link_,
+        "real",
+    ),
+    "absolute_error": Loss(
+        "|z - y|",
+        "sign(z - y)",
+        "z",
+        elementwise(absolute_error, absolute_error_delta, "absolute_error"),
+        identity_link_,
+        "real",
+    ),
+    "huber": Loss(
+        "(z - y)^2 / 2 if |z - y| <= d else d (|z - y| - d/2)",
+        "clip(z - y, -d, d)",
+        "z",
+        elementwise(huber, huber_delta, "huber"),
+        identity_link_,
+        "real",
+        ("delta", 1.0, 0.0, math.inf),
+    ),
+    "poisson": Loss(
+        "a - y z + y log y - y",
+        "a - y",
+        "exp(z)",
+        elementwise(poisson, poisson_delta, "poisson"),
+        exp_link_,
+        "count",
+    ),
+    "quantile": Loss(
+        "q (y - z) if y >= z else (1 - q) (z - y)",
+        "-q if y > z else 1 - q",
+        "z",
+        elementwise(quantile, quantile_delta, "quantile"),
+        identity_link_,
+        "real",
+        ("quantile", 0.5, 0.0, 1.0),
+    ),
+}
+CODES = {name: code for code, name in enumerate(TABLE)}
+
+#: ``loss_row(code, Z, r, Y, i, parameter, delta)`` returns J of scores ``Z[r]`` and target
+#: ``Y[i]`` and writes ``delta[r] = dJ/dz``.
+loss_row = dispatch(
+    "loss_row",
+    "Z, r, Y, i, parameter, delta",
+    "return {row}(Z, r, Y, i, parameter, delta)",
+    [{"row": loss.row} for loss in TABLE.values()],
+    __name__,
+)
+
+#: ``link_(code, Z, A)`` writes the prediction of every row of scores.
+link_ = dispatch(
+    "link_",
+    "Z, A",
+    "for r in range(Z.shape[0]):\n    {link}(Z, r, A)",
+    [{"link": loss.link} for loss in TABLE.values()],
+    __name__,
+)

@@ -1,0 +1,163 @@
+"""Mini-batch and full-batch training: the gradient of a batch, then one optimiser step."""
+
+import math
+
+import numpy as np
+
+from fastnn.kernels.jit import helper, kernel
+from fastnn.kernels.losses import link_
+from fastnn.kernels.network import CHUNK, add_gradient_, forward_, gather_, loss_
+from fastnn.kernels.optimizers import step_
+from fastnn.kernels.plan import row_number
+from fastnn.kernels.views import constant, matrix, vector
+
+
+@helper
+def scratch_size(plan):
+    """Return the length of the scratch vector: the largest transposed weight matrix."""
+    largest = 0
+    for l in range(plan.weights.size):
+        largest = max(largest, plan.sizes[l] * plan.sizes[l + 1])
+    return largest
+
+
+@helper
+def batch_weight(targets, order, start, stop):
+    """Return ``sum_i w_i`` over rows ``order[start:stop]``."""
+    if targets.weight.size == 0:
+        return float(stop - start)
+    total = 0.0
+    for t in range(start, stop):
+        total += targets.weight[row_number(order, t)]
+    return total
+
+
+@helper
+def weights_of(plan, flat, l):
+    """Return the weights of layer ``l``, without its biases, as a vector."""
+    return vector(flat, plan.weights[l], plan.biases[l] - plan.weights[l])
+
+
+@helper
+def penalise_(plan, params, rule, normaliser, grads):
+    """Return the value of the penalties and add their gradient to ``grads``."""
+    l2 = rule.l2 + rule.alpha / normaliser
+    if l2 == 0 and rule.l1 == 0:
+        return 0.0
+    value = 0.0
+    lasso, ridge = constant(rule.l1, params[0]), constant(l2, params[0])
+    for l in range(plan.weights.size):
+        W = weights_of(plan, params, l)
+        gW = weights_of(plan, grads, l)
+        squares = constant(0, params[0])
+        sizes = constant(0, params[0])
+        for i in range(W.size):
+            squares += W[i] * W[i]
+            sizes += abs(W[i])
+            sign = constant(W[i] > 0, W[i]) - constant(W[i] < 0, W[i])
+            gW[i] += ridge * W[i] + lasso * sign
+        value += 0.5 * l2 * squares + rule.l1 * sizes
+    return value
+
+
+@helper
+def clip_(grads, largest):
+    """Scale ``grads`` so that its Euclidean norm is at most ``largest``."""
+    if not largest < math.inf:
+        return
+    squares = 0.0
+    for i in range(grads.size):
+        squares += grads[i] * grads[i]
+    norm = math.sqrt(squares)
+    if norm > largest:
+        factor = constant(largest / norm, grads[0])
+        for i in range(grads.size):
+            grads[i] *= factor
+
+
+@helper
+def decay_(plan, params, amount):
+    """Take ``amount * W`` from the weights of every layer."""
+    if amount == 0:
+        return
+    keep = constant(1 - amount, params[0])
+    for l in range(plan.weights.size):
+        W = weights_of(plan, params, l)
+        for i in range(W.size):
+            W[i] *= keep
+
+
+@helper
+def update_(plan, params, rule, rate, normaliser, t, grads, slots):
+    """Make one step from the gradient of a batch and clear it; return the penalties' value."""
+    value = penalise_(plan, params, rule, normaliser, grads)
+    clip_(grads, rule.clip_norm)
+    decay_(plan, params, rate * rule.weight_decay)
+    step_(rule.optimizer, params, grads, slots, rate, rule.options, t)
+    for i in range(grads.size):
+        grads[i] = constant(0, grads[0])
+    return value
+
+
+@kernel
+def train_batches_(
+    plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
+    grads, slots, t, steps, totals,
+):  # fmt: skip
+    """Train on consecutive batches of rows ``order[start:stop]``.
+
+    Writes ``params`` and ``slots``; adds the objective times the batch's weight, and the
+    weight, to ``totals`` (2,) float64.  ``t`` is the number of steps made before.
+
+    A batch too large for one call comes in several, each with the whole batch's ``normaliser``
+    and all but the last without ``steps``: its gradient gathers in ``grads``, which is zero
+    before the first call and after a step.  Otherwise ``normaliser`` is 0.
+    """
+    chunk = min(batch_size, CHUNK)
+    z = np.empty(chunk * plan.units[-1], params.dtype)
+    a = np.empty_like(z)
+    delta = np.empty_like(z)
+    scratch = np.empty(scratch_size(plan), params.dtype)
+    for first in range(start, stop, batch_size):
+        last = min(first + batch_size, stop)
+        weight = batch_weight(targets, order, first, last)
+        divisor = normaliser
+        if divisor == 0:
+            divisor = weight if rule.mean else 1.0
+        totals[0] += add_gradient_(
+            plan, params, rows, targets, order, first, last, 1 / divisor,
+            z, a, delta, grads, scratch,
+        )  # fmt: skip
+        totals[1] += weight
+        if steps:
+            t += 1
+            penalty = update_(plan, params, rule, rate, divisor, t, grads, slots)
+            totals[0] += penalty * divisor
+
+
+@kernel
+def score_(plan, params, rows, targets, order, start, stop, linked, out, totals):
+    """Run rows ``order[start:stop]`` forward.
+
+    Where ``out`` (n, n_out) has rows, writes scores to them, or predictions after the loss's
+    link; row ``t`` belongs to ``order[t]``.  Where ``targets`` has rows, adds
+    ``sum_i w_i J_i`` and ``sum_i w_i`` to ``totals`` (2,) float64.
+    """
+    chunk = min(stop - start, CHUNK)
+    n_out = plan.sizes[-1]
+    z = np.empty(chunk * plan.units[-1], params.dtype)
+    a = np.empty_like(z)
+    for first in range(start, stop, CHUNK):
+        last = min(first + CHUNK, stop)
+        gather_(plan, rows, order, first, last, a)
+        forward_(plan, params, rows, order, first, last, z, a)
+        if targets.y.shape[0] > 0:
+            totals[0] += loss_(plan, targets, order, first, last, 1.0, z, a)
+            totals[1] += batch_weight(targets, order, first, last)
+        if out.shape[0] > 0:
+            Z = matrix(z, (last - first) * plan.units[plan.sizes.size - 1], last - first, n_out)
+            if linked:
+                link_(plan.loss, Z, Z)
+            for r in range(last - first):
+                for k in range(n_out):
+                    out[first + r, k] = Z[r, k]

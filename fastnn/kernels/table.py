@@ -1,0 +1,47 @@
+"""Dispatch from a table: one compiled function that picks a row by its integer code.
+
+A network is data, not a type: its activation, loss and optimiser are integers, so one machine
+code serves them all.  A chain of ``if code == ...`` around whole loops is the only form that
+Numba compiles once, inlines and caches; it is written here from the table, so that a new row
+is reachable by being in the table.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastnn.kernels.jit import helper
+
+
+def dispatch(
+    name: str, arguments: str, body: str, rows: Iterable[dict[str, Callable]], module: str
+) -> Any:
+    """Compile ``name(code, arguments)``, which runs ``body`` with the functions of row ``code``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the function; unique in ``module``, because Numba links by it.
+    arguments : str
+        Its parameters after ``code``.
+    body : str
+        Statements, one a line, in which ``{key}`` stands for the row's function of that key.
+    rows : iterable of dict
+        The functions of each row, in the order of the codes.
+    module : str
+        The ``__name__`` of the module that the function belongs to.
+
+    Returns
+    -------
+    callable
+        Raises ValueError for a code outside the table.
+    """
+    namespace: dict[str, Any] = {"__name__": module}
+    lines = [f"def {name}(code, {arguments}):"]
+    for code, row in enumerate(rows):
+        names = {key: f"{key}_{code}" for key in row}
+        namespace |= {names[key]: function for key, function in row.items()}
+        lines.append(f"    {'if' if code == 0 else 'elif'} code == {code}:")
+        lines += [f"        {line}" for line in body.format(**names).strip().splitlines()]
+    lines += ["    else:", f"        raise ValueError('{name}: the code is not in the table')"]
+    exec("\n".join(lines), namespace)
+    return helper(namespace[name])

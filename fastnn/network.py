@@ -1,0 +1,419 @@
+"""`Network`: the thin class over the kernels.  It needs no scikit-learn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn import initializers
+from fastnn.errors import choose, integer, number
+from fastnn.inputs import check_rows, check_targets, n_rows
+from fastnn.kernels import activations, losses
+from fastnn.kernels.plan import Plan, Rows, Targets
+from fastnn.kernels.sgd import train_samples_
+from fastnn.progress import ProgressBar
+from fastnn.schedules import Schedule, as_schedule
+from fastnn.training import (
+    NATURAL_ORDER,
+    History,
+    OptimizerState,
+    Progress,
+    Stopping,
+    make_rule,
+    score,
+    sum_gradients,
+    train,
+)
+
+PRECISIONS = ("float32", "float64")
+
+
+def make_plan(
+    layer_sizes: Sequence[int],
+    activation: Sequence[str],
+    loss: str,
+    loss_parameter: float,
+    loss_scale: float,
+) -> Plan:
+    """Lay a network out over a flat parameter vector: layer by layer, weights then biases."""
+    sizes = np.array(layer_sizes, np.int64)
+    n_weights = sizes[:-1] * sizes[1:]
+    ends = np.cumsum(n_weights + sizes[1:])
+    codes = [activations.CODES[name] for name in (*activation, "identity")]
+    return Plan(
+        sizes,
+        ends - n_weights - sizes[1:],
+        ends - sizes[1:],
+        np.concatenate([[0], np.cumsum(sizes)]),
+        np.array(codes, np.int64),
+        losses.CODES[loss],
+        loss_parameter,
+        loss_scale,
+    )
+
+
+class Network:
+    """A dense feed-forward network with all its parameters in one flat vector.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Widths, input and output included; ``[2, 1]`` is one neuron with two inputs.
+    activation : str or sequence of str
+        Of the hidden layers: one name for all, or one per hidden layer.
+    loss : str
+        Owns the output's link: "log_loss" the sigmoid, "cross_entropy" the softmax,
+        "poisson" the exponential, the others none.
+    dtype : {"float32", "float64"}
+        Precision of the parameters and of all arithmetic.
+    init : str
+        Distribution of the initial weights; biases start at 0.
+    random_state : int, numpy.random.Generator or None
+        Draws the initial weights, then the order of the rows in `fit`.
+    loss_parameter : float, optional
+        The "delta" of "huber" (default 1) or the "quantile" of "quantile" (default 0.5).
+    loss_scale : float
+        Factor of the loss and its gradient.
+
+    Attributes
+    ----------
+    parameters : array (n_parameters,)
+        All weights and biases, writable; `weights` and `biases` are views of it.
+    plan : fastnn.kernels.plan.Plan
+        What the kernels are told of the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Network
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float32)
+    >>> y = np.array([0, 1, 1, 0])
+    >>> net = Network([2, 8, 1], activation="tanh", loss="log_loss", random_state=0)
+    >>> history = net.fit(X, y, learning_rate=0.5, epochs=500)
+    >>> (net.forward(X)[:, 0] > 0.5).astype(int)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        *,
+        activation: str | Sequence[str] = "relu",
+        loss: str = "squared_error",
+        dtype: Any = "float32",
+        init: str = "glorot_uniform",
+        random_state: int | np.random.Generator | None = None,
+        loss_parameter: float | None = None,
+        loss_scale: float = 1.0,
+    ) -> None:
+        sizes = _check_sizes(layer_sizes)
+        self.layer_sizes = sizes
+        self.activation = _check_activation(activation, len(sizes) - 2)
+        self.loss_name = choose("loss", loss, losses.TABLE)
+        self.loss_parameter = _check_loss_parameter(loss, loss_parameter)
+        self.loss_scale = number("loss_scale", loss_scale, low=0, closed="right")
+        if loss == "cross_entropy" and sizes[-1] < 2:
+            raise ValueError(
+                "cross_entropy needs at least 2 outputs, one per class, got 1; "
+                'use loss="log_loss" with one output for two classes'
+            )
+        self.dtype = _check_dtype(dtype)
+        self._rng = np.random.default_rng(random_state)
+        self._lay_out()
+        self.parameters = np.zeros(int(self.plan.biases[-1]) + sizes[-1], self.dtype)
+        for W in self.weights:
+            W[:] = initializers.draw(init, self._rng, *W.shape)
+        self._optimizer_state: tuple[str, OptimizerState] | None = None
+
+    def _lay_out(self) -> None:
+        self.plan = make_plan(
+            self.layer_sizes, self.activation, self.loss_name, self.loss_parameter, self.loss_scale
+        )
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """The weights of each layer, (n_in, n_out), as writable views of `parameters`."""
+        return [
+            self.parameters[w:b].reshape(n_in, n_out)
+            for w, b, n_in, n_out in zip(
+                self.plan.weights, self.plan.biases, self.layer_sizes, self.layer_sizes[1:],
+                strict=False,
+            )
+        ]  # fmt: skip
+
+    @property
+    def biases(self) -> list[np.ndarray]:
+        """The biases of each layer, (n_out,), as writable views of `parameters`."""
+        return [
+            self.parameters[b : b + n_out]
+            for b, n_out in zip(self.plan.biases, self.layer_sizes[1:], strict=True)
+        ]
+
+    def forward(self, X: Any) -> np.ndarray:
+        """Return the predictions, after the loss's link.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, n_features)
+
+        Returns
+        -------
+        array (n, n_outputs)
+            Probabilities for "log_loss" and "cross_entropy", expected values for the others.
+        """
+        return self._predict(X, True)
+
+    def scores(self, X: Any) -> np.ndarray:
+        """Return the raw scores ``z`` of the output layer, before the link, (n, n_outputs)."""
+        return self._predict(X, False)
+
+    def _predict(self, X: Any, linked: bool) -> np.ndarray:
+        rows = check_rows(X, self.layer_sizes[0], self.dtype)
+        return score(self.plan, self.parameters, rows, n_rows(rows), linked=linked)[0]
+
+    def loss(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the (weighted) mean loss over the rows, without penalties."""
+        rows, targets, n = self._check(X, y, sample_weight)
+        return score(self.plan, self.parameters, rows, n, targets=targets)[1]
+
+    def gradients(
+        self, X: Any, y: Any, sample_weight: Any = None, *, reduction: str = "mean"
+    ) -> np.ndarray:
+        """Return dJ/dparameters of the rows' loss, laid out as `parameters`.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        reduction : {"mean", "sum"}
+            Whether J is the weighted mean or the weighted sum over the rows.
+        """
+        choose("reduction", reduction, ("mean", "sum"))
+        rows, targets, n = self._check(X, y, sample_weight)
+        weight = float(targets.weight.sum(dtype=np.float64)) if targets.weight.size else float(n)
+        divisor = weight if reduction == "mean" else 1.0
+        return sum_gradients(self.plan, self.parameters, rows, targets, n, divisor)
+
+    def step(self, x: Any, y: Any, *, learning_rate: float = 0.01) -> float:
+        """Make one SGD step on one sample, online; return its loss before the step.
+
+        Parameters
+        ----------
+        x : array-like, shape (n_features,)
+        y : number or array-like, shape (n_outputs,)
+            A class number, or one target per output.
+        learning_rate : float
+        """
+        rate = number("learning_rate", learning_rate, low=0)
+        rows, targets, _ = self._check(np.reshape(x, (1, -1)), np.reshape(y, (1, -1)), None)
+        totals = np.zeros(2)
+        train_samples_(
+            self.plan, self.parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, totals
+        )
+        return float(totals[0])
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        optimizer: str = "sgd",
+        learning_rate: float = 0.01,
+        batch_size: int | None = 1,
+        epochs: int = 1,
+        reduction: str = "mean",
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        validation_data: tuple | None = None,
+        schedule: str | Schedule = "constant",
+        warmup_epochs: int = 0,
+        early_stopping: bool = False,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Callable[[Progress], object]] = (),
+        verbose: bool = False,
+        **optimizer_options: Any,
+    ) -> History:
+        """Train on rows of ``X`` and targets ``y``, from the parameters as they stand.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, n_features)
+            Finite.  A C-contiguous array of the network's precision is not copied.
+        y : array-like, shape (n,) or (n, n_outputs)
+            0/1 or probabilities for "log_loss"; class numbers or rows of probabilities for
+            "cross_entropy"; numbers for the others (not negative for "poisson").
+        optimizer : str
+            "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop" or "adagrad".
+        learning_rate : float
+            Initial rate ``alpha`` of ``w <- w - alpha dJ/dw``.
+        batch_size : int or None
+            Rows a step; 1 is exact per-sample SGD, None the full batch.
+        epochs : int
+            Passes over the rows, at most.
+        reduction : {"mean", "sum"}
+            Whether a batch's gradient is the weighted mean or the sum of its rows'.  A batch of
+            one row steps in proportion to the row's weight.
+        shuffle : bool
+            Whether each epoch draws a new order.
+        sample_weight : array-like, shape (n,), optional
+            Weight 0 leaves a row out; in a full batch weight 2 counts it twice.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Its loss is recorded after each epoch, and watched by early stopping.
+        schedule : str or schedule
+            "constant", "invscaling", "step", "cosine", "adaptive", or an instance from
+            `fastnn.schedules` with its parameters.
+        warmup_epochs : int
+            Epochs in which the rate first rises linearly.
+        early_stopping : bool
+            End when the validation loss (without validation data the training loss) has not
+            improved by ``tol`` for ``n_iter_no_change`` epochs, and restore the best epoch.
+        l1, l2 : float
+            Penalties ``l1 |W|_1 + l2/2 |W|^2`` of the weights.
+        weight_decay : float, optional
+            Decoupled decay; "adamw" has 0.01 by default, the others 0.
+        clip_norm : float, optional
+            Largest norm of the gradient of a batch.
+        warm_start : bool
+            Whether the optimiser goes on with its momentum and moments of the last `fit`.
+        callbacks : sequence of callable
+            Each is called with a `Progress` after every epoch; returning True ends training.
+        verbose : bool
+            Show a progress bar.
+        **optimizer_options
+            ``momentum``; ``beta_1``, ``beta_2``, ``epsilon``; ``rho``: the optimiser's own.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            Bad input, before anything is trained.
+
+        Warns
+        -----
+        DivergenceWarning
+            The loss became NaN or inf; the last finite parameters are kept.
+        """
+        rule = make_rule(
+            optimizer, reduction=reduction, l1=l1, l2=l2, weight_decay=weight_decay,
+            clip_norm=clip_norm, **optimizer_options,
+        )  # fmt: skip
+        epochs = integer("epochs", epochs)
+        stopping = Stopping(
+            early_stopping,
+            number("tol", tol, low=0),
+            integer("n_iter_no_change", n_iter_no_change),
+        )
+        rows, targets, n = self._check(X, y, sample_weight)
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
+                raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
+            weight = validation_data[2] if len(validation_data) == 3 else None
+            validation = self._check(*validation_data[:2], weight, name="validation_data X")
+        previous = self._optimizer_state
+        state = OptimizerState.fresh(optimizer, self.parameters)
+        if warm_start and previous is not None and previous[0] == optimizer:
+            state = previous[1]
+        self._optimizer_state = (optimizer, state)
+        bar = [ProgressBar()] if verbose else []
+        try:
+            return train(
+                self, rows, targets, n, rule,
+                state=state,
+                batch_size=n if batch_size is None else integer("batch_size", batch_size),
+                epochs=epochs,
+                learning_rate=number("learning_rate", learning_rate, low=0),
+                schedule=as_schedule(schedule),
+                warmup_epochs=integer("warmup_epochs", warmup_epochs, low=0),
+                rng=self._rng if shuffle else None,
+                validation=validation,
+                stopping=stopping,
+                callbacks=[*callbacks, *bar],
+            )  # fmt: skip
+        finally:
+            for shown in bar:
+                shown.close()
+
+    def _check(
+        self, X: Any, y: Any, sample_weight: Any, *, name: str = "X"
+    ) -> tuple[Rows, Targets, int]:
+        """Check rows with their targets against the network."""
+        rows = check_rows(X, self.layer_sizes[0], self.dtype, name)
+        n = n_rows(rows)
+        targets = check_targets(
+            y,
+            sample_weight,
+            loss=self.loss_name,
+            kind=losses.TABLE[self.loss_name].targets,
+            n=n,
+            n_outputs=self.layer_sizes[-1],
+            dtype=self.dtype,
+        )
+        return rows, targets, n
+
+    def __repr__(self) -> str:
+        hidden = f"activation={self.activation!r}, " if self.activation else ""
+        return (
+            f"Network({list(self.layer_sizes)}, {hidden}loss={self.loss_name!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the plan out: its codes may differ in another version, the names do not."""
+        return {name: value for name, value in self.__dict__.items() if name != "plan"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lay_out()
+
+
+def _check_sizes(layer_sizes: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(layer_sizes)
+    except TypeError:
+        raise TypeError(f"layer_sizes must be a sequence, got {layer_sizes!r}") from None
+    if len(sizes) < 2:
+        raise ValueError(f"layer_sizes needs an input and an output size, got {sizes}")
+    return tuple(integer("each of layer_sizes", size) for size in sizes)
+
+
+def _check_activation(activation: Any, n_hidden: int) -> tuple[str, ...]:
+    names = (activation,) * n_hidden if isinstance(activation, str) else tuple(activation)
+    if isinstance(activation, str):
+        choose("activation", activation, activations.CODES)
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation must be one name or one per hidden layer ({n_hidden}), got {len(names)}"
+        )
+    return tuple(choose("activation", name, activations.CODES) for name in names)
+
+
+def _check_loss_parameter(loss: str, value: float | None) -> float:
+    spec = losses.TABLE[loss].parameter
+    if spec is None:
+        if value is not None:
+            raise ValueError(f"loss {loss!r} has no parameter, got loss_parameter={value!r}")
+        return 0.0
+    name, default, low, high = spec
+    if value is None:
+        return default
+    return number(f"loss_parameter ({name})", value, low=low, high=high, closed="neither")
+
+
+def _check_dtype(dtype: Any) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in PRECISIONS:
+        raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}; got {dtype!r}")
+    return found

@@ -1,0 +1,471 @@
+"""The epoch loop: slices of compiled training, schedules, early stopping, callbacks, history.
+
+One kernel call trains on a slice of about 100 ms at the most, so an interrupt, a callback or
+a progress bar gets its turn, and the parameters are whole whenever Python sees them.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastnn.errors import DivergenceWarning, choose, number
+from fastnn.kernels import optimizers
+from fastnn.kernels.jit import CompileTimer
+from fastnn.kernels.minibatch import score_, train_batches_
+from fastnn.kernels.plan import Plan, Rows, Rule, Targets
+from fastnn.kernels.sgd import train_samples_
+from fastnn.schedules import Adaptive, Schedule
+
+NATURAL_ORDER = np.empty(0, np.int64)
+_SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
+
+
+@dataclass
+class OptimizerState:
+    """What an optimiser remembers between steps.
+
+    Attributes
+    ----------
+    slots : array (n_slots, n_parameters)
+        Velocities and moments.
+    t : int
+        Steps made so far.
+    """
+
+    slots: np.ndarray
+    t: int = 0
+
+    @classmethod
+    def fresh(cls, optimizer: str, parameters: np.ndarray) -> "OptimizerState":
+        """Return the state before the first step."""
+        n_slots = optimizers.TABLE[optimizer].n_slots
+        return cls(np.zeros((n_slots, parameters.size), parameters.dtype))
+
+
+def make_rule(
+    optimizer: str = "sgd",
+    *,
+    reduction: str = "mean",
+    l1: float = 0.0,
+    l2: float = 0.0,
+    alpha: float = 0.0,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+    **options: Any,
+) -> Rule:
+    """Check a training rule and put it in the form that kernels take.
+
+    Parameters
+    ----------
+    optimizer : str
+        Name in `fastnn.kernels.optimizers.TABLE`.
+    reduction : {"mean", "sum"}
+        What a batch's gradient is of its rows' gradients.
+    l1, l2 : float
+        Penalties ``l1 |W|_1 + l2/2 |W|^2`` of the weights, whatever the batch size.
+    alpha : float
+        scikit-learn's penalty ``alpha/2 |W|^2``, divided by the batch's weight.
+    weight_decay : float, optional
+        Decoupled decay; the optimiser's own default if None.
+    clip_norm : float, optional
+        Largest norm of the gradient.
+    **options
+        The optimiser's own parameters (``momentum``, ``beta_1``, ...).
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown name or a number outside its interval.
+    """
+    row = optimizers.TABLE[choose("optimizer", optimizer, optimizers.TABLE)]
+    unknown = sorted(set(options) - set(row.options))
+    if unknown:
+        takes = ", ".join(row.options) or "no parameters"
+        raise TypeError(f"optimizer {optimizer!r} does not take {unknown[0]}; it takes {takes}")
+    values = [
+        number(name, float(options.get(name, default)), low=low, high=high, closed="left")
+        for name, (default, low, high) in row.options.items()
+    ]
+    return Rule(
+        optimizers.CODES[optimizer],
+        np.array(values, np.float64),
+        choose("reduction", reduction, ("mean", "sum")) == "mean",
+        number("l1", l1, low=0),
+        number("l2", l2, low=0),
+        number("alpha", alpha, low=0),
+        number("weight_decay", row.weight_decay if weight_decay is None else weight_decay, low=0),
+        math.inf if clip_norm is None else number("clip_norm", clip_norm, low=0, closed="right"),
+    )
+
+
+@dataclass
+class History:
+    """What happened in training, a value per epoch.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean objective over the epoch's rows, penalties included, each batch before its step.
+    validation_loss : list of float
+        Mean loss of the validation data after the epoch; empty without.
+    learning_rate : list of float
+        Rate of the epoch.
+    seconds : list of float
+        Wall time of the epoch, compilation apart.
+    compile_seconds : float
+        Time spent compiling kernels; 0 where they came from the cache.
+    samples : int
+        Rows trained on, all epochs together.
+    best_epoch : int or None
+        Epoch (from 0) whose parameters were restored by early stopping.
+    stopped : {"epochs", "early", "callback", "interrupted", "diverged"}
+        Why training ended.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    compile_seconds: float = 0.0
+    samples: int = 0
+    best_epoch: int | None = None
+    stopped: str = "epochs"
+
+    @property
+    def samples_per_second(self) -> float:
+        """Throughput of training, compilation and validation apart."""
+        total = sum(self.seconds)
+        return self.samples / total if total > 0 else 0.0
+
+
+@dataclass
+class Progress:
+    """What a callback sees.
+
+    A callback is called with it after each epoch and ends the training by returning True.
+    If it has a method ``on_slice``, that is called with it after each kernel call.
+
+    Attributes
+    ----------
+    network : Network
+        As it stands; its parameters may be read and written.
+    epoch, epochs : int
+        Number of the epoch, from 0, and how many there are at the most.
+    done, rows : int
+        Rows of the epoch trained on so far, and in all.
+    loss : float
+        Mean objective of the epoch so far.
+    history : History
+        The epochs that are complete.
+    """
+
+    network: Any
+    epoch: int
+    epochs: int
+    done: int
+    rows: int
+    loss: float
+    history: History
+
+
+def slice_rows(plan: Plan, n_parameters: int) -> int:
+    """Return how many rows one kernel call may take."""
+    flop = 6 * n_parameters + 100 * int(plan.units[-1])
+    return max(1, int(_SLICE_FLOP / flop))
+
+
+def train_epoch(
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Rows,
+    targets: Targets,
+    order: np.ndarray,
+    n: int,
+    batch_size: int,
+    rule: Rule,
+    rate: float,
+    state: OptimizerState,
+    on_slice: Callable[[int, float], None] | None = None,
+) -> float:
+    """Train one epoch over ``n`` rows in ``order``; return the mean objective.
+
+    Batches of one with plain SGD run as exact per-sample SGD.  Writes ``parameters`` and
+    ``state``.  Stops early with NaN or inf when the objective is no longer finite.
+    """
+    totals = np.zeros(2)
+    size = slice_rows(plan, parameters.size)
+    plain = rule.optimizer == optimizers.CODES["sgd"] and not (
+        rule.l1 or rule.alpha or rule.weight_decay or rule.clip_norm < math.inf
+    )
+    samples = batch_size == 1 and plain
+    large = batch_size > max(size, 1024)
+    gradient = np.zeros(0 if samples else parameters.size, parameters.dtype)
+    start = 0
+    while start < n:
+        if samples:
+            stop = min(start + size, n)
+            train_samples_(
+                plan, parameters, rows, targets, order, start, stop, rate, rule.l2, totals
+            )
+            state.t += stop - start
+        else:
+            batch_end = min(start - start % batch_size + batch_size, n)
+            if large:
+                stop = min(start + size, batch_end)
+                normaliser = _batch_weight(targets, order, batch_end, batch_size, n, rule)
+            else:
+                stop = min(start + max(size // batch_size, 1) * batch_size, n)
+                normaliser = 0.0
+            steps = not large or stop == batch_end
+            train_batches_(
+                plan, parameters, rows, targets, order, start, stop, batch_size, normaliser,
+                rule, rate, gradient, state.slots, state.t, steps, totals,
+            )  # fmt: skip
+            state.t += -(-(stop - start) // batch_size) if steps else 0
+        if not math.isfinite(totals[0]):
+            return math.nan
+        start = stop
+        if on_slice is not None:
+            on_slice(start, totals[0] / totals[1])
+    return totals[0] / totals[1]
+
+
+def _batch_weight(
+    targets: Targets, order: np.ndarray, stop: int, batch_size: int, n: int, rule: Rule
+) -> float:
+    """Return what the gradient of the batch that ends at ``stop`` is divided by."""
+    start = (stop - 1) // batch_size * batch_size
+    if not rule.mean:
+        return 1.0
+    if targets.weight.size == 0:
+        return float(stop - start)
+    numbers = order[start:stop] if order.size else slice(start, stop)
+    return float(targets.weight[numbers].sum(dtype=np.float64))
+
+
+def sum_gradients(
+    plan: Plan, parameters: np.ndarray, rows: Rows, targets: Targets, n: int, divisor: float
+) -> np.ndarray:
+    """Return the gradient of ``sum_i w_i J_i / divisor`` over ``n`` rows, without penalties."""
+    gradient = np.zeros_like(parameters)
+    totals = np.zeros(2)
+    none = np.zeros((0, 0), parameters.dtype)
+    rule = make_rule()
+    size = slice_rows(plan, parameters.size)
+    for start in range(0, n, size):
+        stop = min(start + size, n)
+        train_batches_(
+            plan, parameters, rows, targets, NATURAL_ORDER, start, stop, size, divisor,
+            rule, 0.0, gradient, none, 0, False, totals,
+        )  # fmt: skip
+    return gradient
+
+
+def score(
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Rows,
+    n: int,
+    *,
+    targets: Targets | None = None,
+    linked: bool = False,
+) -> tuple[np.ndarray, float]:
+    """Run ``n`` rows forward.
+
+    Returns
+    -------
+    out : array (n, n_outputs)
+        Scores, or predictions after the link if ``linked``; no rows where ``targets`` are given.
+    loss : float
+        Weighted mean loss of the ``targets``, without penalties; 0 without them.
+    """
+    dtype = parameters.dtype
+    out = np.empty((0 if targets is not None else n, int(plan.sizes[-1])), dtype)
+    if targets is None:
+        targets = Targets(np.empty((0, 1), dtype), np.empty(0, dtype))
+    totals = np.zeros(2)
+    size = slice_rows(plan, parameters.size)
+    for start in range(0, n, size):
+        stop = min(start + size, n)
+        score_(plan, parameters, rows, targets, NATURAL_ORDER, start, stop, linked, out, totals)
+    return out, totals[0] / totals[1] if totals[1] else 0.0
+
+
+@dataclass
+class Stopping:
+    """When to end training before its last epoch, and which parameters to keep.
+
+    Attributes
+    ----------
+    early : bool
+        Stop once the monitored loss has not improved by ``tol`` for ``n_iter_no_change``
+        epochs in a row, and restore the parameters of the best epoch.
+    tol : float
+        Least improvement that counts.
+    n_iter_no_change : int
+        Epochs of patience.
+    """
+
+    early: bool = False
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+
+
+def train(
+    network: Any,
+    rows: Rows,
+    targets: Targets,
+    n: int,
+    rule: Rule,
+    *,
+    state: OptimizerState,
+    batch_size: int,
+    epochs: int,
+    learning_rate: float,
+    schedule: Schedule,
+    warmup_epochs: int = 0,
+    rng: np.random.Generator | None = None,
+    validation: tuple[Rows, Targets, int] | None = None,
+    stopping: Stopping,
+    callbacks: Sequence[Callable[[Progress], object]] = (),
+) -> History:
+    """Train ``network`` for up to ``epochs`` epochs.
+
+    Rows of weight 0 are left out.  ``rng`` draws the order of each epoch; None keeps the rows'
+    own.  Ctrl-C and divergence warn and keep the last whole, finite parameters.
+
+    Returns
+    -------
+    History
+    """
+    history = History()
+    parameters = network.parameters
+    present = _present(targets, n)
+    count = n if present is None else present.size
+    watch = _Watch(stopping, schedule)
+    finite = parameters.copy(), state.slots.copy(), state.t
+    hooks = [callback.on_slice for callback in callbacks if hasattr(callback, "on_slice")]
+    progress = Progress(network, 0, epochs, 0, count, math.nan, history)
+
+    def on_slice(done: int, loss: float) -> None:
+        progress.done, progress.loss = done, loss
+        for hook in hooks:
+            hook(progress)
+
+    with CompileTimer() as timer:
+        try:
+            for epoch in range(epochs):
+                progress.epoch = epoch
+                rate = _rate(schedule, watch, learning_rate, epoch, epochs, warmup_epochs)
+                order = _order(rng, present, n)
+                begin, compiled = time.perf_counter(), timer.seconds
+                loss = train_epoch(
+                    network.plan, parameters, rows, targets, order, count, batch_size, rule, rate,
+                    state, on_slice,
+                )  # fmt: skip
+                seconds = time.perf_counter() - begin - (timer.seconds - compiled)
+                if not (math.isfinite(loss) and np.isfinite(parameters).all()):
+                    _restore(parameters, state, finite)
+                    history.stopped = "diverged"
+                    _warn_divergence(epoch, rate, loss)
+                    break
+                finite = parameters.copy(), state.slots.copy(), state.t
+                history.samples += count
+                history.loss.append(loss)
+                history.learning_rate.append(rate)
+                history.seconds.append(seconds)
+                monitored = loss
+                if validation is not None:
+                    rows_v, targets_v, n_v = validation
+                    monitored = score(network.plan, parameters, rows_v, n_v, targets=targets_v)[1]
+                    history.validation_loss.append(monitored)
+                progress.done, progress.loss = count, loss
+                stops = [bool(callback(progress)) for callback in callbacks]
+                if watch.ends(monitored, epoch, parameters):
+                    history.stopped = "early"
+                    break
+                if any(stops):
+                    history.stopped = "callback"
+                    break
+        except KeyboardInterrupt:
+            history.stopped = "interrupted"
+            if not np.isfinite(parameters).all():
+                _restore(parameters, state, finite)
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+    history.compile_seconds = timer.seconds
+    if stopping.early and watch.best is not None and history.stopped != "diverged":
+        parameters[:] = watch.best
+        history.best_epoch = watch.best_epoch
+    return history
+
+
+class _Watch:
+    """Follows the monitored loss: the best parameters, patience, the adaptive rate."""
+
+    def __init__(self, stopping: Stopping, schedule: Schedule) -> None:
+        self.stopping = stopping
+        self.schedule = schedule if isinstance(schedule, Adaptive) else None
+        self.lowest = math.inf
+        self.best: np.ndarray | None = None
+        self.best_epoch = 0
+        self.factor = 1.0
+        self._waited = 0
+        self._slowed = 0
+
+    def ends(self, loss: float, epoch: int, parameters: np.ndarray) -> bool:
+        """Take in an epoch's loss; return whether training should end."""
+        improved = loss < self.lowest - self.stopping.tol
+        if loss < self.lowest:
+            self.lowest = loss
+            if self.stopping.early:
+                self.best, self.best_epoch = parameters.copy(), epoch
+        self._waited = 0 if improved else self._waited + 1
+        self._slowed = 0 if improved else self._slowed + 1
+        if self.schedule is not None and self._slowed >= self.schedule.patience:
+            self.factor *= self.schedule.factor
+            self._slowed = 0
+            if self.factor < self.schedule.minimum:
+                return True
+        return self.stopping.early and self._waited >= self.stopping.n_iter_no_change
+
+
+def _rate(
+    schedule: Schedule, watch: _Watch, initial: float, epoch: int, epochs: int, warmup: int
+) -> float:
+    """Return the epoch's learning rate: a linear warm-up, then the schedule."""
+    if epoch < warmup:
+        return initial * (epoch + 1) / (warmup + 1)
+    return watch.factor * schedule.rate(initial, epoch - warmup, epochs - warmup)
+
+
+def _present(targets: Targets, n: int) -> np.ndarray | None:
+    """Return the numbers of the rows whose weight is not 0, or None for all of them."""
+    if targets.weight.size == 0 or targets.weight.all():
+        return None
+    return np.flatnonzero(targets.weight)
+
+
+def _order(rng: np.random.Generator | None, present: np.ndarray | None, n: int) -> np.ndarray:
+    """Return the order of one epoch; empty for the natural one."""
+    if rng is None:
+        return NATURAL_ORDER if present is None else present
+    return rng.permutation(n) if present is None else rng.permutation(present)
+
+
+def _restore(parameters: np.ndarray, state: OptimizerState, finite: Iterable[Any]) -> None:
+    parameters[:], state.slots[:], state.t = finite
+
+
+def _warn_divergence(epoch: int, rate: float, loss: float) -> None:
+    warnings.warn(
+        f"Training diverged in epoch {epoch + 1} with learning rate {rate:g}: the loss or a "
+        f"parameter is not finite (loss {loss}). The last finite parameters are kept; "
+        "lower the learning rate, scale the inputs or set clip_norm.",
+        DivergenceWarning,
+        stacklevel=4,
+    )
