@@ -26,13 +26,14 @@ class Arcs(Source):
     Notes
     -----
     The density of an arc is an integral over t, which ``probabilities`` takes by Gauss's rule to
-    about 1e-6.  The best accuracy and loss are means of these over 2^15 quasi-random points, right
-    to about 3e-4.
+    about 1e-6.  The best accuracy and loss are integrals over a grid, right to about 1e-5 and 1e-6
+    where ``noise`` is at least 1/400 of the width of the picture.
     """
 
     #: Points per panel of Gauss's rule, and the longest panel in units of ``noise``.
     _ORDER, _PANEL = 8, 4.0
-    #: Entries of the (points, nodes) table that is held at once.
+    #: Most grid points along an axis, and entries of a table that is held at once.
+    _GRID = 2048
     _TABLE = 1 << 22
 
     def __init__(self, arcs: Any, n_classes: int, noise: float, seed: int) -> None:
@@ -78,18 +79,30 @@ class Arcs(Source):
         return P
 
     def _best(self) -> tuple[float, float]:
-        from scipy.special import entr, ndtri
+        """Integrate over a grid, where the Gaussian around a node is a product of two vectors."""
+        from scipy.special import entr
 
-        # Roberts's sequence: multiples of the powers of g, g^4 = g + 1, spread evenly in the cube.
-        g = 1.2207440846057596
-        n = (1 << 15) // len(self._arcs)
-        cube = (0.5 + np.arange(1, n + 1)[:, None] / g ** np.arange(1, 4)) % 1
-        noise = self.noise * ndtri(cube[:, 1:])
-        X = np.concatenate(
-            [self._points(arc, cube[:, 0]) + noise for arc in range(len(self._arcs))]
+        points, weights = self._nodes()
+        low, high = points.min(axis=0) - 6.5 * self.noise, points.max(axis=0) + 6.5 * self.noise
+        step = max(self.noise / 8, float((high - low).max()) / self._GRID)
+        # max_k has a kink where two classes meet, often on an axis.  The error that a kink causes
+        # vanishes at the root 0.2113 of Bernoulli's polynomial B_2 between two grid points.
+        across, along = (
+            np.exp(
+                np.square(step * (np.arange(a // step, b // step)[:, None] + 0.2113) - p)
+                / (-2 * self.noise**2)
+            )
+            for a, b, p in zip(low, high, points.T, strict=True)
         )
-        P = self._probabilities(X)
-        return float(P.max(axis=1).mean()), float(entr(P).sum(axis=1).mean())
+        total = best = loss = 0.0
+        rows = max(1, self._TABLE // len(along))
+        for first in range(0, len(across), rows):
+            density = np.array([(across[first : first + rows] * w) @ along.T for w in weights.T])
+            every = density.sum(axis=0)
+            total += every.sum()
+            best += density.max(axis=0).sum()
+            loss += entr(density).sum() - entr(every).sum()
+        return float(best / total), float(loss / total)
 
     def _parameters(self) -> dict[str, Any]:
         return {"noise": self.noise}

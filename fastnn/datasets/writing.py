@@ -1,6 +1,7 @@
 """Write tables to files chunk by chunk, so that they may be larger than memory."""
 
 import csv
+import io
 import os
 import uuid
 import zipfile
@@ -69,6 +70,7 @@ class TableWriter:
             raise ValueError(
                 f"path must end in .csv, .tsv, .npy or .npz to be written, not {self.path.name!r}"
             )
+        self._separator = "\t" if self._kind == ".tsv" else ","
         stem = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         self._temporary = stem.with_suffix(".part")
         self._packed = stem.with_suffix(".zip")
@@ -78,11 +80,8 @@ class TableWriter:
     def __enter__(self) -> "TableWriter":
         if self._kind in (".csv", ".tsv"):
             self._file: TextIO = self._temporary.open("w", encoding="utf-8", newline="")
-            self._csv = csv.writer(
-                self._file, delimiter="\t" if self._kind == ".tsv" else ",", lineterminator="\n"
-            )
             target = [] if self.target_name is None else [self.target_name]
-            self._csv.writerow([*self.feature_names, *target])
+            self._file.write(f"{self._line([*self.feature_names, *target])}\n")
         else:
             width = self.n_features + (self._kind == ".npy" and self.target_name is not None)
             self._array: Any = np.lib.format.open_memmap(
@@ -126,14 +125,26 @@ class TableWriter:
         self._written = stop
 
     def _write_text(self, X: np.ndarray, y: np.ndarray | None) -> None:
-        digits = ("%.9g" if self.dtype == np.float32 else "%.17g").__mod__
+        # One format of a whole row takes less than half the time of csv.writer on single numbers.
+        digits = "%.9g" if self.dtype == np.float32 else "%.17g"
+        template = self._separator.join([digits] * self.n_features)
         rows = X.astype(self.dtype, copy=False).tolist()
         if y is None:
-            self._csv.writerows([*map(digits, row)] for row in rows)
+            lines = [template % tuple(row) for row in rows]
         else:
-            self._csv.writerows(
-                [*map(digits, row), label] for row, label in zip(rows, y.tolist(), strict=True)
-            )
+            template += self._separator + (digits if y.dtype.kind == "f" else "%s")
+            labels = y.tolist()
+            if y.dtype.kind not in "biuf":
+                quoted = {label: self._line([label]) for label in set(labels)}
+                labels = [quoted[label] for label in labels]
+            lines = [template % (*row, label) for row, label in zip(rows, labels, strict=True)]
+        self._file.write("".join(f"{line}\n" for line in lines))
+
+    def _line(self, fields: Sequence[Any]) -> str:
+        """Return the fields as a line without its end, quoted where they need it."""
+        line = io.StringIO()
+        csv.writer(line, delimiter=self._separator, lineterminator="").writerow(fields)
+        return line.getvalue()
 
     def __exit__(self, kind: Any, *_: object) -> None:
         try:

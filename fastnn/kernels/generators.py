@@ -13,7 +13,9 @@ import math
 
 import numpy as np
 
+from fastnn.kernels.elementary import log, sigmoid, tanh
 from fastnn.kernels.jit import elementary, helper, kernel
+from fastnn.kernels.views import matrix, vector
 
 #: Normals are made ``BLOCK`` at a time, value ``i`` with value ``i + BLOCK // 2``.
 BLOCK = 512
@@ -31,7 +33,6 @@ _U31 = np.uint64(31)
 _U32 = np.uint64(32)
 _U33 = np.uint64(33)
 
-_F0 = np.float32(0)
 _F1 = np.float32(1)
 _F2 = np.float32(2)
 _HALF = np.float32(0.5)
@@ -39,26 +40,9 @@ _2_POW_MINUS_31 = np.float32(2.0**-31)
 _2_POW_MINUS_32 = np.float32(2.0**-32)
 _2_POW_MINUS_53 = 2.0**-53
 _ANGLE = np.float32(math.pi / 4 / 2.0**30)
-_LN_2 = np.float32(math.log(2.0))
-_SQRT_HALF_BITS = np.int32(0x3F3504F3)
-_23 = np.int32(23)
 
-# Polynomials of the Cephes library (Moshier): logf on [sqrt(1/2), sqrt(2)], sinf and cosf on
-# [-pi/4, pi/4]; each is right to about one unit in the last place of float32.
-_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8 = (
-    np.float32(c)
-    for c in (
-        3.3333331174e-1,
-        -2.4999993993e-1,
-        2.0000714765e-1,
-        -1.6668057665e-1,
-        1.4249322787e-1,
-        -1.2420140846e-1,
-        1.1676998740e-1,
-        -1.1514610310e-1,
-        7.0376836292e-2,
-    )
-)
+# Polynomials of the Cephes library (Moshier): sinf and cosf on [-pi/4, pi/4], right to about one
+# unit in the last place.
 _S1, _S2, _S3 = (np.float32(c) for c in (-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4))
 _C1, _C2, _C3 = (
     np.float32(c) for c in (4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5)
@@ -87,22 +71,22 @@ def integer_below(bits, n):
 
 
 @elementary
-def log_of_unit(u):
-    """Return the float32 logarithm of a normal float32 in (0, 1]."""
-    bits = np.float32(u).view(np.int32)
-    exponent = (bits - _SQRT_HALF_BITS) >> _23
-    f = np.int32(bits - (exponent << _23)).view(np.float32) - _F1
-    p = _L8
-    p = p * f + _L7
-    p = p * f + _L6
-    p = p * f + _L5
-    p = p * f + _L4
-    p = p * f + _L3
-    p = p * f + _L2
-    p = p * f + _L1
-    p = p * f + _L0
-    f2 = f * f
-    return (p * f - _HALF) * f2 + f + np.float32(exponent) * _LN_2
+def cosine_sine(angle):
+    """Return cosine and sine of a float32 angle in [-pi/4, pi/4]."""
+    square = angle * angle
+    cosine = ((_C3 * square + _C2) * square + _C1) * (square * square) + (_F1 - _HALF * square)
+    sine = ((_S3 * square + _S2) * square + _S1) * (square * angle) + angle
+    return cosine, sine
+
+
+@elementary
+def on_circle(turns):
+    """Return the float32 point (x, y) of the unit circle at a float64 angle in turns."""
+    quarters = np.floor(4 * turns + 0.5)
+    cosine, sine = cosine_sine(np.float32((4 * turns - quarters) * (math.pi / 2)))
+    quarter = np.int64(quarters)
+    along, across = (cosine, sine) if quarter & 1 == 0 else (-sine, cosine)
+    return (along, across) if quarter & 2 == 0 else (-along, -across)
 
 
 @elementary
@@ -114,11 +98,8 @@ def normal_pair(bits):
     reduction is needed.  ``u`` has steps of 2^-31 from 2^-32, so the tails reach 6.6 sigma.
     """
     u = np.float32(np.int32(bits >> _U33)) * _2_POW_MINUS_31 + _2_POW_MINUS_32
-    radius = np.sqrt(max(-_F2 * log_of_unit(u), _F0))
-    angle = np.float32(np.int32(bits & _LOW_31) - np.int32(1 << 30)) * _ANGLE
-    square = angle * angle
-    sine = ((_S3 * square + _S2) * square + _S1) * (square * angle) + angle
-    cosine = ((_C3 * square + _C2) * square + _C1) * (square * square) + (_F1 - _HALF * square)
+    radius = np.sqrt(-_F2 * log(u))
+    cosine, sine = cosine_sine(np.float32(np.int32(bits & _LOW_31) - np.int32(1 << 30)) * _ANGLE)
     sign = _F1 - _F2 * np.float32(np.int32((bits >> _U32) & _U1))
     along = sign * radius * cosine
     across = radius * sine
@@ -156,10 +137,7 @@ def logistic_labels_(key, start, X, coef, intercept, y):
         z = 0.0
         for j in range(X.shape[1]):
             z += X[i, j] * coef[j]
-        z += intercept
-        small = math.exp(-abs(z))
-        p = (1.0 if z > 0 else small) / (1.0 + small)
-        y[i] = uniform(random_bits(key, np.uint64(start + i))) < p
+        y[i] = uniform(random_bits(key, np.uint64(start + i))) < sigmoid(z + intercept)
 
 
 @kernel
@@ -183,9 +161,9 @@ def arcs_(key, start, arcs, n_classes, noise, X, y):
         c = integer_below(bits, arcs.shape[0])
         t = np.float64(bits & _LOW_32) * 2.0**-32
         radius = arcs[c, 2] + t * arcs[c, 3]
-        angle = np.float32(2 * math.pi * (arcs[c, 4] + t * arcs[c, 5]))
-        X[i, 0] = arcs[c, 0] + radius * math.cos(angle) + noise * X[i, 0]
-        X[i, 1] = arcs[c, 1] + radius * math.sin(angle) + noise * X[i, 1]
+        x0, x1 = on_circle(arcs[c, 4] + t * arcs[c, 5])
+        X[i, 0] = arcs[c, 0] + radius * x0 + noise * X[i, 0]
+        X[i, 1] = arcs[c, 1] + radius * x1 + noise * X[i, 1]
         y[i] = c % n_classes
 
 
@@ -202,31 +180,34 @@ def flip(bits, label, n_classes, label_noise):
 def teacher_labels_(key, start, X, sizes, params, is_tanh, label_noise, y):
     """Write the labels of rows ``start...``: the teacher's choice, changed at times.
 
-    ``params`` holds ``W`` (n_in, n_out), then ``b`` (n_out,), layer after layer, in float64.
+    ``params`` holds ``W`` (n_in, n_out), then ``b`` (n_out,), layer after layer, in float64: near
+    a tie the choice is then the same as that of `Teacher.probabilities`.
     """
-    n_layers = sizes.size - 1
-    widest = sizes.max()
-    a = np.empty(widest)
-    z = np.empty(widest)
+    a = np.empty(sizes.max())
+    z = np.empty(sizes.max())
     for i in range(X.shape[0]):
-        for j in range(sizes[0]):
+        for j in range(X.shape[1]):
             a[j] = X[i, j]
         offset = 0
-        for layer in range(n_layers):
+        for layer in range(sizes.size - 1):
             n_in, n_out = sizes[layer], sizes[layer + 1]
-            W = params[offset : offset + n_in * n_out].reshape(n_in, n_out)
-            b = params[offset + n_in * n_out : offset + n_in * n_out + n_out]
-            offset += n_in * n_out + n_out
+            W = matrix(params, offset, n_in, n_out)
+            b = vector(params, offset + n_in * n_out, n_out)
+            offset += (n_in + 1) * n_out
             for k in range(n_out):
                 z[k] = b[k]
             for j in range(n_in):
                 for k in range(n_out):
                     z[k] += a[j] * W[j, k]
-            for k in range(n_out):
-                a[k] = math.tanh(z[k]) if is_tanh else max(z[k], 0.0)
+            if is_tanh:
+                for k in range(n_out):
+                    a[k] = tanh(z[k])
+            else:
+                for k in range(n_out):
+                    a[k] = max(z[k], 0.0)
         best = 0
-        for k in range(1, n_out):
+        for k in range(1, sizes[-1]):
             if z[k] > z[best]:
                 best = k
         bits = random_bits(key, np.uint64(start + i))
-        y[i] = flip(bits, best, n_out, label_noise)
+        y[i] = flip(bits, best, sizes[-1], label_noise)
