@@ -4,7 +4,38 @@ import numpy as np
 import pytest
 
 from fastnn.kernels import gemm
-from fastnn.kernels.jit import JIT, helper
+from fastnn.kernels.jit import JIT, kernel
+
+# Helpers are compiled into kernels only.
+# fmt: off
+
+
+@kernel
+def nn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
+    gemm.gemm_nn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate)
+
+
+@kernel
+def tn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
+    gemm.gemm_tn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate)
+
+
+@kernel
+def nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack):
+    gemm.gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack)
+
+
+@kernel
+def bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc):
+    gemm.gemm_bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc)
+
+
+@kernel
+def loops_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc):
+    gemm.product_loops_(m, n, k, A, a0, lda, 1, B, b0, ldb, C, c0, ldc, C, c0, ldc, True)
+
+
+# fmt: on
 
 pytestmark = pytest.mark.kernel
 
@@ -73,10 +104,10 @@ def test_product(form, accumulate, padding, precision):
         arguments = [m, n, k, *A.where, *B.where, *C.where, accumulate]
         if form == "nt":
             pack = np.full(n * k + 5, GUARD, precision)
-            gemm.gemm_nt_(*arguments, pack)
+            nt_(*arguments, pack)
             assert np.all(pack[n * k :] == GUARD)
         else:
-            (gemm.gemm_tn_ if form == "tn" else gemm.gemm_nn_)(*arguments)
+            (tn_ if form == "tn" else nn_)(*arguments)
         left = A.matrix.T if form == "tn" else A.matrix
         check(C, before, left, B.matrix.T if form == "nt" else B.matrix, start)
 
@@ -89,7 +120,7 @@ def test_bias_is_added_to_every_row(precision):
         bias = Block(rng, 1, n, precision, 0)
         C = Block(rng, m, n, precision, 2, values=np.nan)
         before = C.guards()
-        gemm.gemm_bias_(m, n, k, *A.where, *B.where, *bias.where[:2], *C.where)
+        bias_(m, n, k, *A.where, *B.where, *bias.where[:2], *C.where)
         check(C, before, A.matrix, B.matrix, bias.matrix.astype("f8"))
 
 
@@ -100,9 +131,9 @@ def test_a_row_does_not_depend_on_its_batch(precision):
     A = rng.normal(size=m * k).astype(precision)
     B = rng.normal(size=k * n).astype(precision)
     together, alone = np.empty(m * n, precision), np.empty(m * n, precision)
-    gemm.gemm_nn_(m, n, k, A, 0, k, B, 0, n, together, 0, n, False)
+    nn_(m, n, k, A, 0, k, B, 0, n, together, 0, n, False)
     for i in range(m):
-        gemm.gemm_nn_(1, n, k, A, i * k, k, B, 0, n, alone, i * n, n, False)
+        nn_(1, n, k, A, i * k, k, B, 0, n, alone, i * n, n, False)
     assert np.array_equal(together, alone)
 
 
@@ -111,18 +142,16 @@ def test_not_a_number_reaches_only_its_row(precision):
     A = np.ones(20 * 3, precision)
     A[3 * 7] = np.nan
     B, C = np.ones(3 * 5, precision), np.zeros(20 * 5, precision)
-    gemm.gemm_nn_(20, 5, 3, A, 0, 3, B, 0, 5, C, 0, 5, False)
+    nn_(20, 5, 3, A, 0, 3, B, 0, 5, C, 0, 5, False)
     assert np.array_equal(np.flatnonzero(np.isnan(C)), np.arange(35, 40))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_plain_loops(precision):
-    loops = helper(gemm.product_loops_.py_func) if JIT else gemm.product_loops_
     rng = np.random.default_rng(4)
     for m, n, k in SHAPES[:: 10 if JIT else 1]:
         A, B = Block(rng, m, k, precision, 2), Block(rng, k, n, precision, 1)
         C = Block(rng, m, n, precision, 3)
         start, before = C.matrix.astype("f8"), C.guards()
-        a, a0, lda = A.where
-        loops(m, n, k, a, a0, lda, 1, *B.where, *C.where, *C.where, True)
+        loops_(m, n, k, *A.where, *B.where, *C.where)
         check(C, before, A.matrix, B.matrix, start)

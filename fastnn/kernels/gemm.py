@@ -13,7 +13,7 @@ The three products of a dense layer: ``Z = X W + b`` is `gemm_bias_`, the weight
 from typing import Any
 
 from fastnn.kernels.jit import JIT, helper
-from fastnn.kernels.simd import tile_, tile_shape
+from fastnn.kernels.simd import JOINED, tile_, tile_buffer, tile_shape, transpose_block_
 
 
 @helper
@@ -40,28 +40,110 @@ def gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack):
 
     ``pack`` is scratch of at least ``n * k`` entries, in which B is transposed.
     """
-    for j in range(n):
-        for p in range(k):
-            pack[p * n + j] = B[b0 + j * ldb + p]
-    product_(m, n, k, A, a0, lda, 1, pack, 0, n, C, c0, ldc, C, c0, ldc, accumulate)
+    if m == 1:  # a vector B a: B is read along its rows, and needs no transposing
+        product_(n, 1, k, B, b0, ldb, 1, A, a0, 1, C, c0, 1, C, c0, 1, accumulate)
+    else:
+        transpose_(n, k, B, b0, ldb, pack, 0, n)
+        product_(m, n, k, A, a0, lda, 1, pack, 0, n, C, c0, ldc, C, c0, ldc, accumulate)
 
 
 @helper
-def _product_tiles_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A B`` tile by tile; ``A[i, p]`` is at ``a0 + i * a_row + p * a_column``."""
-    rows, columns, _ = tile_shape(C)
-    for j in range(0, n, columns):
-        width = min(columns, n - j)
-        for i in range(0, m, rows):
-            tile_(
-                min(rows, m - i), width, k, A, a0 + i * a_row, a_row, a_column, B, b0 + j, ldb,
-                C, c0 + i * ldc + j, ldc, S, s0 + i * lds + j, lds, begin,
+def _transpose_vectors_(rows, columns, A, a0, lda, C, c0, ldc):
+    """Write ``C = A^T`` with A (rows, columns)."""
+    lanes = tile_shape(C)[2]
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            transpose_block_(
+                min(lanes, rows - i), min(lanes, columns - j),
+                A, a0 + i * lda + j, lda, C, c0 + j * ldc + i, ldc,
             )  # fmt: skip
 
 
 @helper
+def transpose_loops_(rows, columns, A, a0, lda, C, c0, ldc):
+    """Write ``C = A^T`` one number at a time."""
+    for i in range(rows):
+        for j in range(columns):
+            C[c0 + j * ldc + i] = A[a0 + i * lda + j]
+
+
+@helper
+def _product_vectors_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
+    """Write ``C = [S +] A B``; ``A[i, p]`` is at ``A[a0 + i * a_row + p * a_column]``."""
+    rows, _, lanes = tile_shape(C)
+    if n <= min(JOINED, lanes // 2) and a_column == 1 and ldb == n:
+        _joined_product_(
+            m, n, k, A, a0, a_row, B, b0, C, c0, ldc, S, s0, lds, begin
+        )  # fmt: skip
+    elif n <= rows and a_row == 1 and n * (m + lanes - 1) < m * lanes:
+        _swapped_product_(
+            m, n, k, A, a0, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin
+        )  # fmt: skip
+    else:
+        _tiled_product_(
+            m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin
+        )  # fmt: skip
+
+
+@helper
+def _tiled_product_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
+    """Write ``C = [S +] A B`` tile by tile."""
+    rows, columns, _ = tile_shape(C)
+    for j in range(0, n, columns):
+        width = min(columns, n - j)
+        i, height = 0, rows
+        while i < m:
+            while height > m - i:
+                height //= 2
+            tile_(
+                height, width, False, k, A, a0 + i * a_row, a_row, a_column, B, b0 + j, ldb,
+                C, c0 + i * ldc + j, ldc, S, s0 + i * lds + j, lds, begin,
+            )  # fmt: skip
+            i += height
+
+
+@helper
+def _joined_product_(m, n, k, A, a0, lda, B, b0, C, c0, ldc, S, s0, lds, begin):
+    """Write ``C = [S +] A B`` for a B of few columns, several of whose rows make a vector."""
+    rows, _, lanes = tile_shape(C)
+    whole = k - k % (lanes // n)
+    i = 0
+    while i < m:
+        height = rows if m - i >= rows else 1
+        tile_(
+            height, n, True, whole, A, a0 + i * lda, lda, 1, B, b0, n,
+            C, c0 + i * ldc, ldc, S, s0 + i * lds, lds, begin,
+        )  # fmt: skip
+        i += height
+    if whole < k:
+        _tiled_product_(
+            m, n, k - whole, A, a0 + whole, lda, 1, B, b0 + whole * n, n,
+            C, c0, ldc, C, c0, ldc, True,
+        )  # fmt: skip
+
+
+@helper
+def _swapped_product_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
+    """Write ``C = [S +] A^T B`` for a narrow B, as the transpose of ``B^T A``.
+
+    The vectors then run along the rows of A, which are long, and not along those of B.
+    """
+    columns = tile_shape(C)[1]
+    turned = tile_buffer(C)
+    for i in range(0, m, columns):
+        width = min(columns, m - i)
+        _tiled_product_(
+            n, width, k, B, b0, 1, ldb, A, a0 + i, lda, turned, 0, columns, turned, 0, 0, False
+        )  # fmt: skip
+        for r in range(width):
+            for j in range(n):
+                start = S[s0 + (i + r) * lds + j] if begin else C.dtype.type(0)
+                C[c0 + (i + r) * ldc + j] = start + turned[j * columns + r]
+
+
+@helper
 def product_loops_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A B`` one number at a time: what `_product_tiles_` must agree with."""
+    """Write ``C = [S +] A B`` one number at a time: what `_product_vectors_` must agree with."""
     for i in range(m):
         for j in range(n):
             total = S[s0 + i * lds + j] if begin else C.dtype.type(0)
@@ -71,4 +153,5 @@ def product_loops_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s
 
 
 #: Without the JIT there are no vectors.
-product_: Any = _product_tiles_ if JIT else product_loops_
+product_: Any = _product_vectors_ if JIT else product_loops_
+transpose_: Any = _transpose_vectors_ if JIT else transpose_loops_
