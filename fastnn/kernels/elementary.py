@@ -17,6 +17,10 @@ The coefficients are near-minimax, found with mpmath at 60 digits (``N`` of them
              [sqrt(0.5) - 1, sqrt(2) - 1], N)
     chebyfit(lambda z: 2 * (atanh(sqrt(z)) / sqrt(z) - 1) / z,      # float64
              [0, 0.0295], N)
+    R = lambda t: exp(t * t / 2) * erfc(t / sqrt(2)) / 2
+    T = 15 or 39                                                    # float32 or float64
+    chebyfit(lambda u: R(4 * (1 + u) / (1 - u)) * 8 / (1 - u),      # in gauss_cdf
+             [-1, (T - 4) / (T + 4)], N)
 """
 
 import numpy as np
@@ -26,21 +30,22 @@ from fastnn.kernels.views import constant
 
 # Adding 1.5 * 2^23 (2^52) rounds a float to an integer and leaves that in its low bits.
 MAGIC_32 = np.float32(1.5 * 2.0**23)
-MAGIC_64 = np.float64(1.5 * 2.0**52)
+MAGIC_64 = 1.5 * 2.0**52
 MAGIC_BITS_32 = 0x4B400000
 MAGIC_BITS_64 = 0x4338000000000000
 # exp is 0 at the first, even times e^(a tail below 1), and inf at the second.
 EXP_LOW_32 = np.float32(-120)
-EXP_HIGH_32 = np.float32(89)
-EXP_LOW_64 = np.float64(-800)
-EXP_HIGH_64 = np.float64(710)
+EXP_HIGH_32 = np.float32(120)
+EXP_LOW_64 = -800.0
+EXP_HIGH_64 = 800.0
 LOG2_E_32 = np.float32(1.4426950408889634)
-LOG2_E_64 = np.float64(1.4426950408889634)
+LOG2_E_64 = 1.4426950408889634
 # ln 2 in two parts, the first so short that its product with an exponent is exact.
 LN2_HIGH_32 = np.float32(0.693359375)
 LN2_LOW_32 = np.float32(-2.1219444005469057e-4)
-LN2_HIGH_64 = np.float64(float.fromhex("0x1.62e42fefa3800p-1"))
-LN2_LOW_64 = np.float64(float.fromhex("0x1.ef35793c76730p-45"))
+LN2_HIGH_64 = float.fromhex("0x1.62e42fefa3800p-1")
+LN2_LOW_64 = float.fromhex("0x1.ef35793c76730p-45")
+INVERSE_SQRT_TWO_PI = 0.3989422804014327
 # The bits of sqrt(1/2), where a fraction starts, and the mask of a fraction.
 SQRT_HALF_32 = 0x3F3504F3
 SQRT_HALF_64 = 0x3FE6A09E667F3BCD
@@ -61,6 +66,16 @@ def _two_to_64(like, n):
 two_to = by_precision(_two_to_32, _two_to_64)
 
 
+@elementary
+def cubic(x, x2, a, b, c, d):
+    """Return ``a + b x + c x^2 + d x^3``.
+
+    A long polynomial is summed by fours rather than in one chain: a row of a small layer is too
+    short to hide the latency of a chain.
+    """
+    return (a + x * b) + x2 * (c + x * d)
+
+
 def _exp_parts_32(x, tail):
     """Return ``n`` and ``p`` with ``exp(x + tail) = 2^n (1 + p)``, ``-0.3 < p < 0.42``."""
     x = min(max(x, EXP_LOW_32), EXP_HIGH_32)
@@ -76,7 +91,7 @@ def _exp_parts_32(x, tail):
     q = q * r + np.float32(0.1666666716337204)
     q = q * r + np.float32(0.5)
     p = r + (r * r * q + ((high - r) - low))
-    return np.float32(shifted).view(np.int32) - MAGIC_BITS_32, p
+    return np.int32(np.float32(shifted).view(np.int32) - MAGIC_BITS_32), p
 
 
 def _exp_parts_64(x, tail):
@@ -87,18 +102,18 @@ def _exp_parts_64(x, tail):
     high = x - n * LN2_HIGH_64
     low = n * LN2_LOW_64 - tail
     r = high - low
-    # In pairs rather than in one chain, for a row is often too short to hide the latency.
     r2 = r * r
     r4 = r2 * r2
-    q0 = (np.float64(0.5) + r * np.float64(0.1666666666666667)) + r2 * (
-        np.float64(0.04166666666666667) + r * np.float64(0.008333333333326084)
+    q8 = 2.755727347871858e-07 + r * 2.5105312729622103e-08 + r2 * 2.09147553258932e-09
+    q4 = cubic(
+        r,
+        r2,
+        0.0013888888888883711,
+        0.0001984126987500228,
+        2.480158732567746e-05,
+        2.755725517000089e-06,
     )
-    q4 = (np.float64(0.0013888888888883711) + r * np.float64(0.0001984126987500228)) + r2 * (
-        np.float64(2.480158732567746e-05) + r * np.float64(2.755725517000089e-06)
-    )
-    q8 = (np.float64(2.755727347871858e-07) + r * np.float64(2.5105312729622103e-08)) + r2 * (
-        np.float64(2.09147553258932e-09)
-    )
+    q0 = cubic(r, r2, 0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326084)
     q = q0 + r4 * (q4 + r4 * q8)
     p = r + (r2 * q + ((high - r) - low))
     return np.float64(shifted).view(np.int64) - MAGIC_BITS_64, p
@@ -109,7 +124,7 @@ exp_parts = by_precision(_exp_parts_32, _exp_parts_64)
 
 def _log_parts_32(u):
     """Return ``n`` and ``m``, ``u = 2^n m``, ``sqrt(1/2) <= m < sqrt(2)``; ``u`` is normal."""
-    bits = np.float32(u).view(np.int32) - SQRT_HALF_32
+    bits = np.int32(np.float32(u).view(np.int32) - SQRT_HALF_32)
     return bits >> 23, np.int32((bits & FRACTION_32) + SQRT_HALF_32).view(np.float32)
 
 
@@ -144,24 +159,100 @@ def _log_sum_64(f, n):
 
     With ``s = f / (2 + f)``, ``log(1 + f) = 2 atanh(s) = f - f^2/2 + s (f^2/2 + s^2 q(s^2))``.
     """
-    s = f / (np.float64(2) + f)
+    s = f / (2.0 + f)
     z = s * s
     z2 = z * z
-    q = (np.float64(0.666666666666667) + z * np.float64(0.3999999999989889)) + z2 * (
-        (np.float64(0.28571428626253836) + z * np.float64(0.22222211089379496))
-        + z2
-        * (
-            (np.float64(0.1818289243253687) + z * np.float64(0.15331611722055008))
-            + z2 * np.float64(0.14617807153417325)
-        )
+    q4 = 0.1818289243253687 + z * 0.15331611722055008 + z2 * 0.14617807153417325
+    q = z2 * z2 * q4 + cubic(
+        z, z2, 0.666666666666667, 0.3999999999989889, 0.28571428626253836, 0.22222211089379496
     )
-    half = np.float64(0.5) * f * f
+    half = 0.5 * f * f
     exponent = np.float64(np.int32(n))
     tail = s * (half + z * q) + exponent * LN2_LOW_64
     return exponent * LN2_HIGH_64 + (f + (tail - half))
 
 
 log_sum = by_precision(_log_sum_32, _log_sum_64)
+
+
+def _high_part_32(x):
+    """Return the first 12 bits of ``x``, so that a product of two such is exact."""
+    return np.int32(np.float32(x).view(np.int32) & -(1 << 12)).view(np.float32)
+
+
+def _high_part_64(x):
+    """Return the first 26 bits of ``x``, so that a product of two such is exact."""
+    return np.int64(np.float64(x).view(np.int64) & -(1 << 27)).view(np.float64)
+
+
+high_part = by_precision(_high_part_32, _high_part_64)
+
+
+def _mills_32(u):
+    """Return the parts of ``g = a + u (b + c) + d``, the small ``d`` from rounding a and b."""
+    q = np.float32(-5.155659164302051e-05)
+    q = q * u + np.float32(-0.00023179868003353477)
+    q = q * u + np.float32(0.0001710546057438478)
+    q = q * u + np.float32(0.0016452192794531584)
+    q = q * u + np.float32(-0.003489317372441292)
+    q = q * u + np.float32(-0.007545268163084984)
+    q = q * u + np.float32(0.06039753183722496)
+    q = q * u + np.float32(-0.1865212768316269)
+    q = q * u + np.float32(0.38713735342025757)
+    low = np.float32(-1.3229223e-08) + u * np.float32(2.650943e-08)
+    return np.float32(0.7552851438522339), np.float32(-0.6078966856002808), u * q, low
+
+
+def _mills_64(u):
+    """Return the parts of ``g = a + u (b + c) + d``, the small ``d`` from rounding a and b."""
+    u2 = u * u
+    u4 = u2 * u2
+    q = cubic(
+        u,
+        u2,
+        1.96196108613556e-08,
+        1.91827702037334e-09,
+        -2.5220994578780736e-09,
+        -7.262419810409579e-10,
+    )
+    q = u4 * q + cubic(
+        u,
+        u2,
+        2.7180452962592834e-07,
+        -1.549649174224745e-07,
+        -8.540841815685125e-08,
+        1.3280797787310328e-08,
+    )
+    q = u4 * q + cubic(
+        u,
+        u2,
+        7.166663245221031e-07,
+        -5.9201733230161025e-06,
+        -6.296965605815823e-07,
+        1.0215540371961016e-06,
+    )
+    q = u4 * q + cubic(
+        u,
+        u2,
+        0.00013334431240964574,
+        -0.000231094935169459,
+        -1.9082584797734333e-06,
+        3.5144686053003464e-05,
+    )
+    q = u4 * q + cubic(
+        u,
+        u2,
+        0.06039657489093656,
+        -0.007540188966726791,
+        -0.003479692367393595,
+        0.0016308184575886011,
+    )
+    q = u * (u * q - 0.18652185795965726) + 0.38713740074221453
+    low = -2.2272052560627134e-17 - u * 2.54182461064658790e-17
+    return 0.7552851304157515, -0.6078966419718921, u * q, low
+
+
+mills = by_precision(_mills_32, _mills_64)
 
 
 @elementary
@@ -186,12 +277,10 @@ def exp(x):
 
 @elementary
 def expm1(x):
-    """Return ``e^x - 1``."""
-    # Half of 2^n, which overflows before e^x does.
+    """Return ``e^x - 1`` as ``2^n (p + (1 - 2^-n))``."""
     n, p = exp_parts(max(x, constant(-50, x)), constant(0, x))
-    half = two_to(x, n - 1)
-    y = half * p + (half - constant(0.5, x))
-    return x if tiny(x) else y + y
+    y = scale(p + (constant(1, x) - two_to(x, max(-n, -64))), n)
+    return x if tiny(x) else y
 
 
 @elementary
@@ -206,15 +295,20 @@ def log(x):
 
 
 @elementary
-def log1p(x):
-    """Return ``log(1 + x)``: -inf at -1, NaN below."""
+def log_one_plus(x):
+    """Return ``log(1 + x)`` for finite ``x > -1``."""
     one = constant(1, x)
     n, _ = log_parts(one + x)
-    # f = 2^-n (1 + x) - 1 from x itself: 1 + x has lost bits.  Four times 2^-n is normal.
-    scaling = two_to(x, 2 - n)
+    # 2^-n (1 + x) - 1 from x itself, for 1 + x has lost bits.  Four times 2^-n is normal.
+    power = two_to(x, 2 - n)
     quarter = constant(0.25, x)
-    y = log_sum(x * scaling * quarter + (scaling * quarter - one), n)
-    y = y if x < constant(np.inf, x) else x
+    return log_sum(x * power * quarter + (power * quarter - one), n)
+
+
+@elementary
+def log1p(x):
+    """Return ``log(1 + x)``: -inf at -1, NaN below."""
+    y = log_one_plus(x) if x < constant(np.inf, x) else x
     y = y if x > -1 else constant(-np.inf, x)
     y = y if x >= -1 else x * constant(np.nan, x)
     return x if tiny(x) else y
@@ -222,54 +316,83 @@ def log1p(x):
 
 @elementary
 def tanh(x):
-    """Return ``tanh x = (1 - e) / (1 + e)`` with ``e = exp(-2 |x|)``."""
+    """Return ``tanh x``.
+
+    With ``w = exp(-2 |x|) = 2^n (1 + p)`` it is ``(1 - w) / (1 + w)`` near 0 and
+    ``1 - 2 w / (1 + w)``, which hides the errors of ``w``, farther out.
+    """
+    size = abs(x)
     one = constant(1, x)
-    n, p = exp_parts(max(constant(-2, x) * abs(x), constant(-50, x)), constant(0, x))
+    n, p = exp_parts(max(constant(-2, x) * size, constant(-50, x)), constant(0, x))
     power = two_to(x, n)
-    part = power * p
-    y = ((one - power) - part) / ((one + power) + part)
+    rest = power * p
+    near = size < constant(0.55, x)
+    numerator = (one - power) - rest if near else constant(2, x) * (power + rest)
+    ratio = numerator / ((one + power) + rest)
+    y = ratio if near else one - ratio
     return x if tiny(x) else np.copysign(y, x)
 
 
 @elementary
 def sigmoid(x):
-    """Return ``1 / (1 + exp(-x))``, from ``e = exp(-|x|)`` as ``e / (1 + e)`` below 0."""
-    n, p = exp_parts(-abs(x), constant(0, x))
+    """Return ``1 / (1 + exp(-x))``, with ``exp(-x) = 2^n (1 + p)`` as ``2^-n / (2^-n + 1 + p)``."""
+    n, p = exp_parts(-max(min(x, constant(50, x)), constant(-1000, x)), constant(0, x))
     one = constant(1, x)
-    e = scale(one + p, n)
-    return (one if x > 0 else e) / (one + e)
+    return scale(one / ((two_to(x, max(-n, -64)) + one) + p), -n)
 
 
 @elementary
 def softplus(x):
     """Return ``log(1 + exp(x))`` as ``max(x, 0) + log(1 + exp(-|x|))``."""
-    return max(x, constant(0, x)) + log1p(exp(-abs(x)))
+    return max(x, constant(0, x)) + log_one_plus(exp(-abs(x)))
 
 
-INVERSE_SQRT_TWO_PI = 0.3989422804014327
+@elementary
+def gauss_parts(x):
+    """Return ``n`` and ``p`` with ``exp(-x^2 / 2) = 2^n (1 + p)``, for ``|x| < 50``.
 
-
-def _square_parts_32(x):
-    """Return ``x^2`` as a sum of two, the first exact, for ``|x| < 2^63``."""
-    high = np.int32(np.float32(x).view(np.int32) & -4096).view(np.float32)
-    return high * high, (x - high) * (x + high)
-
-
-def _square_parts_64(x):
-    """Return ``x^2`` as a sum of two, the first exact, for ``|x| < 2^511``."""
-    high = np.int64(np.float64(x).view(np.int64) & -134217728).view(np.float64)
-    return high * high, (x - high) * (x + high)
-
-
-square_parts = by_precision(_square_parts_32, _square_parts_64)
+    ``x^2`` is taken as a sum of two, the first exact: its error would be one of the result.
+    """
+    half = constant(-0.5, x)
+    high = high_part(x)
+    return exp_parts(half * (high * high), half * ((x - high) * (x + high)))
 
 
 @elementary
 def gauss_pdf(x):
     """Return the standard normal density ``exp(-x^2 / 2) / sqrt(2 pi)``."""
-    bound = constant(40, x)
-    half = constant(0.5, x)
-    square, tail = square_parts(min(max(x, -bound), bound))
-    n, p = exp_parts(-half * square, -half * tail)
+    n, p = gauss_parts(min(abs(x), constant(40, x)))
     factor = constant(INVERSE_SQRT_TWO_PI, x)
     return scale(factor + factor * p, n)
+
+
+@elementary
+def gauss_cdf(x):
+    """Return the standard normal distribution function ``Phi(x) = erfc(-x / sqrt(2)) / 2``.
+
+    With ``t = |x|``, ``Phi(-t) = exp(-t^2 / 2) g(u) / (t + 4)`` where ``g`` is a smooth function
+    of ``u = (t - 4) / (t + 4)`` (M. M. Shepherd and J. G. Laframboise, Math. Comp. 36, 1981).
+    """
+    one = constant(1, x)
+    four = constant(4, x)
+    t = min(abs(x), constant(40, x))
+    n, p = gauss_parts(t)
+    d = t + four
+    w = one / d
+    u = one - constant(8, x) * w
+    # Each sum and what its rounding lost.
+    a, b, c, low = mills(u)
+    q = b + c
+    g = a + u * q
+    g_lost = ((a - g) + u * q) + (u * ((b - q) + c) + low)
+    # w is not quite 1/d, nor d quite t + 4; d(g)/dt = t g - d / sqrt(2 pi) makes up for it.
+    d_high = high_part(d)
+    w_high = high_part(w)
+    d_lost = t - (d - four)
+    error = (one - d_high * w_high) - d_high * (w - w_high) - (d - d_high) * w - d_lost * w
+    slope = t * g - constant(INVERSE_SQRT_TWO_PI, x) * d
+    correction = g * p + (g_lost - error * d * slope) * (one + p)
+    product = g + correction
+    product_lost = (g - product) + correction
+    lower = scale(w * product + w * product_lost, n)
+    return one - lower if x > 0 else lower
