@@ -188,8 +188,8 @@ def _high_part_64(x):
 high_part = by_precision(_high_part_32, _high_part_64)
 
 
-def _mills_32(u):
-    """Return the parts of ``g = a + u (b + c) + d``, the small ``d`` from rounding a and b."""
+def _mills_terms_32(u):
+    """Return a, b, c, s, low of ``g = a + u (b + u (c + s)) + low``; low is what a, b, c lost."""
     q = np.float32(-5.155659164302051e-05)
     q = q * u + np.float32(-0.00023179868003353477)
     q = q * u + np.float32(0.0001710546057438478)
@@ -198,13 +198,15 @@ def _mills_32(u):
     q = q * u + np.float32(-0.007545268163084984)
     q = q * u + np.float32(0.06039753183722496)
     q = q * u + np.float32(-0.1865212768316269)
-    q = q * u + np.float32(0.38713735342025757)
-    low = np.float32(-1.3229223e-08) + u * np.float32(2.650943e-08)
-    return np.float32(0.7552851438522339), np.float32(-0.6078966856002808), u * q, low
+    a = np.float32(0.7552851438522339)
+    b = np.float32(-0.6078966856002808)
+    c = np.float32(0.38713735342025757)
+    low = np.float32(-1.3229223e-08) + u * (np.float32(2.650943e-08) + u * np.float32(1.45783e-08))
+    return a, b, c, u * q, low
 
 
-def _mills_64(u):
-    """Return the parts of ``g = a + u (b + c) + d``, the small ``d`` from rounding a and b."""
+def _mills_terms_64(u):
+    """Return a, b, c, s, low of ``g = a + u (b + u (c + s)) + low``; low is what a, b, c lost."""
     u2 = u * u
     u4 = u2 * u2
     q = cubic(
@@ -247,12 +249,12 @@ def _mills_64(u):
         -0.003479692367393595,
         0.0016308184575886011,
     )
-    q = u * (u * q - 0.18652185795965726) + 0.38713740074221453
-    low = -2.2272052560627134e-17 - u * 2.54182461064658790e-17
-    return 0.7552851304157515, -0.6078966419718921, u * q, low
+    s = u * (u * q - 0.18652185795965726)
+    low = -2.2272052560627134e-17 + u * (-2.541824610646588e-17 + u * 8.523770691806649e-18)
+    return 0.7552851304157515, -0.6078966419718921, 0.38713740074221453, s, low
 
 
-mills = by_precision(_mills_32, _mills_64)
+mills_terms = by_precision(_mills_terms_32, _mills_terms_64)
 
 
 @elementary
@@ -367,6 +369,19 @@ def gauss_pdf(x):
 
 
 @elementary
+def mills(u):
+    """Return ``g`` of `gauss_cdf`, and what its rounding lost."""
+    a, b, c, s, low = mills_terms(u)
+    inner = c + s
+    middle = b + u * inner
+    g = a + u * middle
+    inner_lost = (c - inner) + s
+    middle_lost = (b - middle) + u * inner
+    g_lost = (a - g) + u * middle
+    return g, g_lost + (low + u * (middle_lost + u * inner_lost))
+
+
+@elementary
 def gauss_cdf(x):
     """Return the standard normal distribution function ``Phi(x) = erfc(-x / sqrt(2)) / 2``.
 
@@ -379,19 +394,14 @@ def gauss_cdf(x):
     n, p = gauss_parts(t)
     d = t + four
     w = one / d
-    u = one - constant(8, x) * w
-    # Each sum and what its rounding lost.
-    a, b, c, low = mills(u)
-    q = b + c
-    g = a + u * q
-    g_lost = ((a - g) + u * q) + (u * ((b - q) + c) + low)
+    g, lost = mills(one - constant(8, x) * w)
     # w is not quite 1/d, nor d quite t + 4; d(g)/dt = t g - d / sqrt(2 pi) makes up for it.
     d_high = high_part(d)
     w_high = high_part(w)
     d_lost = t - (d - four)
     error = (one - d_high * w_high) - d_high * (w - w_high) - (d - d_high) * w - d_lost * w
     slope = t * g - constant(INVERSE_SQRT_TWO_PI, x) * d
-    correction = g * p + (g_lost - error * d * slope) * (one + p)
+    correction = g * p + (lost - error * d * slope) * (one + p)
     product = g + correction
     product_lost = (g - product) + correction
     lower = scale(w * product + w * product_lost, n)
