@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.datasets.checks import float_type
 from fastnn.datasets.columns import (
     TASKS,
     choose_columns,
@@ -15,7 +16,7 @@ from fastnn.datasets.columns import (
     read_target,
 )
 from fastnn.datasets.delimited import read_delimited
-from fastnn.datasets.source import float_type
+from fastnn.errors import choose
 
 #: Rows that are converted at a time.
 _BLOCK_ROWS = 1 << 14
@@ -109,8 +110,8 @@ def read_table(
     """
     path = Path(path)
     dtype = float_type(dtype)
-    if task is not None and task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
+    if task is not None:
+        choose("task", task, TASKS)
     kind = path.suffix.lower()
     values: list[str] | np.ndarray | None
     if kind in (".csv", ".tsv"):

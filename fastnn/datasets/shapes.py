@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.datasets.source import Source, integer, number
+from fastnn.datasets.source import Source
+from fastnn.errors import integer, number
 from fastnn.kernels import generators
 
 
@@ -38,7 +39,7 @@ class Arcs(Source):
 
     def __init__(self, arcs: Any, n_classes: int, noise: float, seed: int) -> None:
         super().__init__(2, n_classes, seed)
-        self.noise = number("noise", noise, above=0)
+        self.noise = number("noise", noise, low=0, closed="neither")
         self._arcs = np.array(arcs, np.float64)
 
     def _finish(self, start: int, X: np.ndarray, y: np.ndarray) -> None:
@@ -122,7 +123,7 @@ class Rings(Arcs):
     name = "rings"
 
     def __init__(self, n_classes: int = 2, *, noise: float = 0.1, seed: int = 0) -> None:
-        n_classes = integer("n_classes", n_classes, 2)
+        n_classes = integer("n_classes", n_classes, low=2)
         arcs = [(0, 0, (k + 1) / n_classes, 0, 0, 1) for k in range(n_classes)]
         super().__init__(arcs, n_classes, noise, seed)
 
@@ -165,8 +166,8 @@ class Spirals(Arcs):
     def __init__(
         self, n_classes: int = 2, *, turns: float = 1.0, noise: float = 0.05, seed: int = 0
     ) -> None:
-        n_classes = integer("n_classes", n_classes, 2)
-        self.turns = number("turns", turns, least=0)
+        n_classes = integer("n_classes", n_classes, low=2)
+        self.turns = number("turns", turns, low=0, closed="left")
         arcs = [(0, 0, 0.1, 0.9, k / n_classes, self.turns) for k in range(n_classes)]
         super().__init__(arcs, n_classes, noise, seed)
 

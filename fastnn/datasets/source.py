@@ -2,12 +2,13 @@
 
 import abc
 import functools
-import operator
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
+from fastnn.datasets.checks import float_type
+from fastnn.errors import integer
 from fastnn.kernels import generators
 
 #: Feature values made per kernel call: they fit a core's cache, and a call takes far less than
@@ -39,7 +40,7 @@ class Source(abc.ABC):
     def __init__(self, n_features: int, n_classes: int, seed: int) -> None:
         self.n_features = n_features
         self.n_classes = n_classes
-        self.seed = integer("seed", seed, 0)
+        self.seed = integer("seed", seed, low=0)
         self.feature_names = tuple(f"x{j}" for j in range(n_features))
         root = np.random.SeedSequence(self.seed)
         self._feature_key, self._label_key = root.generate_state(2, np.uint64)
@@ -93,8 +94,8 @@ class Source(abc.ABC):
         ValueError, TypeError
             For row numbers that are not ordered integers, or another dtype.
         """
-        start = integer("start", start, 0)
-        stop = integer("stop", stop, start)
+        start = integer("start", start, low=0)
+        stop = integer("stop", stop, low=start)
         dtype = float_type(dtype)
         X = np.empty((stop - start, self.n_features), dtype)
         y = np.empty(stop - start, np.int64)
@@ -103,26 +104,24 @@ class Source(abc.ABC):
         for first in range(0, stop - start, step):
             part = slice(first, min(first + step, stop - start))
             rows = X[part] if dtype == np.float32 else buffer[: part.stop - part.start]
-            # Hashing wraps around; NumPy says so when the JIT is off.
-            with np.errstate(over="ignore"):
-                generators.normals_(
-                    self._feature_key, (start + first) * self.n_features, rows.reshape(-1)
-                )
-                self._finish(start + first, rows, y[part])
+            generators.normals_(
+                self._feature_key, (start + first) * self.n_features, rows.reshape(-1)
+            )
+            self._finish(start + first, rows, y[part])
             if rows.base is not X:
                 X[part] = rows
         return X, y
 
     def sample(self, n: int, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """Return the first ``n`` rows; see `rows`."""
-        return self.rows(0, integer("n", n, 0), dtype)
+        return self.rows(0, integer("n", n, low=0), dtype)
 
     def chunks(
         self, n: int, chunk_rows: int = 1 << 16, dtype: Any = np.float32
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Return an iterator over the first ``n`` rows, ``chunk_rows`` at a time; see `rows`."""
-        n = integer("n", n, 0)
-        chunk_rows = integer("chunk_rows", chunk_rows, 1)
+        n = integer("n", n, low=0)
+        chunk_rows = integer("chunk_rows", chunk_rows)
         dtype = float_type(dtype)
         return (
             self.rows(first, min(first + chunk_rows, n), dtype) for first in range(0, n, chunk_rows)
@@ -153,42 +152,3 @@ class Source(abc.ABC):
     def __repr__(self) -> str:
         parameters = {**self._parameters(), "seed": self.seed}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in parameters.items())})"
-
-
-def integer(name: str, value: Any, least: int) -> int:
-    """Return ``value`` as an int of at least ``least``."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    return number
-
-
-def number(
-    name: str, value: Any, *, above: float | None = None, least: float | None = None
-) -> float:
-    """Return ``value`` as a finite float, above a bound or at least at one."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
-    if not np.isfinite(result):
-        raise ValueError(f"{name} must be finite, not {result}")
-    if above is not None and result <= above:
-        raise ValueError(f"{name} must be above {above:g}, not {result:g}")
-    if least is not None and result < least:
-        raise ValueError(f"{name} must be at least {least:g}, not {result:g}")
-    return result
-
-
-def float_type(dtype: Any) -> np.dtype:
-    """Return ``dtype`` as float32 or float64."""
-    try:
-        result = np.dtype(dtype)
-    except TypeError:
-        result = np.dtype(object)
-    if result not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, not {dtype!r}")
-    return result

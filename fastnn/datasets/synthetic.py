@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.datasets.checks import float_type
 from fastnn.datasets.shapes import Moons, Rings, Spirals, Xor
-from fastnn.datasets.source import Source, float_type, integer, number
+from fastnn.datasets.source import Source
+from fastnn.errors import choose, integer, number
 from fastnn.kernels import generators
 
 
@@ -55,7 +57,7 @@ class LogisticModel(Source):
         if coef is not None:
             coef = np.array(coef, np.float64)
             if coef.ndim != 1 or coef.size == 0 or not np.isfinite(coef).all():
-                raise ValueError(f"coef must be a vector of finite numbers, not {coef!r}")
+                raise ValueError(f"coef must be a vector of finite numbers, got {coef!r}")
             if n_features is not None and n_features != coef.size:
                 raise ValueError(f"n_features is {n_features}, but coef has {coef.size} numbers")
             if scale is not None:
@@ -63,12 +65,15 @@ class LogisticModel(Source):
             n_features = coef.size
         elif n_features is None:
             n_features = 20
-        super().__init__(integer("n_features", n_features, 1), 2, seed)
+        super().__init__(integer("n_features", n_features), 2, seed)
+        self._given = {"coef": coef.tolist()} if coef is not None else {}
         if coef is None:
+            scale = number("scale", 3.0 if scale is None else scale, low=0, closed="left")
+            self._given = {"n_features": self.n_features, "scale": scale}
             coef = self._rng.standard_normal(self.n_features)
-            coef *= number("scale", 3.0 if scale is None else scale, least=0) / np.linalg.norm(coef)
+            coef *= scale / np.linalg.norm(coef)
         self.coef = coef
-        self.intercept = number("intercept", intercept)
+        self.intercept = number("intercept", intercept, closed="neither")
 
     def _finish(self, start: int, X: np.ndarray, y: np.ndarray) -> None:
         generators.logistic_labels_(self._label_key, start, X, self.coef, self.intercept, y)
@@ -104,8 +109,7 @@ class LogisticModel(Source):
         return mean(max), mean(lambda p, q: entr(p) + entr(q))
 
     def _parameters(self) -> dict[str, Any]:
-        spread = round(float(np.linalg.norm(self.coef)), 6)
-        return {"n_features": self.n_features, "intercept": self.intercept, "scale": spread}
+        return {**self._given, "intercept": self.intercept}
 
 
 class GaussianMixture(Source):
@@ -139,13 +143,13 @@ class GaussianMixture(Source):
     def __init__(
         self, n_features: int = 20, n_classes: int = 3, *, separation: float = 3.0, seed: int = 0
     ) -> None:
-        n_classes = integer("n_classes", n_classes, 2)
-        super().__init__(integer("n_features", n_features, 1), n_classes, seed)
+        n_classes = integer("n_classes", n_classes, low=2)
+        super().__init__(integer("n_features", n_features), n_classes, seed)
         if self.n_features < n_classes - 1:
             raise ValueError(
-                f"n_features must be at least n_classes - 1 = {n_classes - 1}, not {n_features}"
+                f"n_features must be at least n_classes - 1 = {n_classes - 1}, got {n_features}"
             )
-        self.separation = number("separation", separation, least=0)
+        self.separation = number("separation", separation, low=0, closed="left")
         from scipy.linalg import helmert
 
         # The columns of Helmert's matrix are n_classes points at distance sqrt(2).
@@ -237,26 +241,19 @@ class Teacher(Source):
         seed: int = 0,
     ) -> None:
         try:
-            sizes = [integer("layer_sizes", size, 1) for size in layer_sizes]
+            sizes = [integer("layer_sizes", size) for size in layer_sizes]
         except TypeError:
-            raise TypeError(f"layer_sizes must be integers, not {layer_sizes!r}") from None
+            raise TypeError(f"layer_sizes must be integers, got {layer_sizes!r}") from None
         if len(sizes) < 2 or sizes[-1] < 2:
             raise ValueError(
-                f"layer_sizes must be (features, ..., classes) with 2 or more classes, not {sizes}"
+                f"layer_sizes must be (features, ..., classes) with 2 or more classes, got {sizes}"
             )
         super().__init__(sizes[0], sizes[-1], seed)
         self.layer_sizes = tuple(sizes)
-        if activation not in self.ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {', '.join(self.ACTIVATIONS)}, not {activation!r}"
-            )
-        self.activation = activation
-        self.label_noise = number("label_noise", label_noise, least=0)
-        if self.label_noise >= 1 - 1 / self.n_classes:
-            raise ValueError(
-                f"label_noise must be below 1 - 1/n_classes = {1 - 1 / self.n_classes:.4g}, "
-                f"not {label_noise}"
-            )
+        self.activation = choose("activation", activation, self.ACTIVATIONS)
+        self.label_noise = number(
+            "label_noise", label_noise, low=0, high=1 - 1 / self.n_classes, closed="left"
+        )
         pairs = list(itertools.pairwise(sizes))
         gain = np.sqrt(2.0) if activation == "relu" else 1.5
         self.weights = [
@@ -354,10 +351,7 @@ def make(
 
 def source(name: str, **parameters: Any) -> Source:
     """Return the source called ``name``, with an error that lists what is accepted."""
-    if name not in SYNTHETIC:
-        raise ValueError(f"name must be one of {', '.join(SYNTHETIC)}, not {name!r}")
-    accepted = list(inspect.signature(SYNTHETIC[name]).parameters)
+    made = SYNTHETIC[choose("name", name, SYNTHETIC)]
     for key in parameters:
-        if key not in accepted:
-            raise TypeError(f"{name!r} has no parameter {key!r}: it has {', '.join(accepted)}")
-    return SYNTHETIC[name](**parameters)
+        choose(f"parameter of {name!r}", key, inspect.signature(made).parameters)
+    return made(**parameters)

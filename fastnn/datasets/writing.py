@@ -11,8 +11,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from fastnn.datasets.checks import float_type
 from fastnn.datasets.columns import numbered
-from fastnn.datasets.source import float_type, integer
+from fastnn.errors import integer
 
 
 class TableWriter:
@@ -56,8 +57,8 @@ class TableWriter:
         dtype: Any = np.float32,
     ) -> None:
         self.path = Path(path)
-        self.n_rows = integer("n_rows", n_rows, 1)
-        self.n_features = integer("n_features", n_features, 1)
+        self.n_rows = integer("n_rows", n_rows)
+        self.n_features = integer("n_features", n_features)
         self.dtype = float_type(dtype)
         self.feature_names = numbered(n_features) if feature_names is None else [*feature_names]
         if len(self.feature_names) != self.n_features:
