@@ -102,7 +102,18 @@ def helper(function: Callable) -> Any:
         with contextlib.suppress(AttributeError):
             compiler = dispatcher._compiler
             compiler.compile = _for_linking(compiler.compile)
+            dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
     return dispatcher
+
+
+def _without_literals(template: Callable) -> Callable:
+    """Return ``template`` for plain types: Numba compiles a copy per literal argument otherwise."""
+
+    def wrapped(args: Any, kws: Any) -> Any:
+        plain = {name: types.unliteral(kind) for name, kind in kws.items()}
+        return template(tuple(types.unliteral(kind) for kind in args), plain)
+
+    return wrapped
 
 
 class _NoEngine:
