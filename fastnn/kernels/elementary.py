@@ -340,7 +340,11 @@ def sigmoid(x):
     """Return ``1 / (1 + exp(-x))``, with ``exp(-x) = 2^n (1 + p)`` as ``2^-n / (2^-n + 1 + p)``."""
     n, p = exp_parts(-max(min(x, constant(50, x)), constant(-1000, x)), constant(0, x))
     one = constant(1, x)
-    return scale(one / ((two_to(x, max(-n, -64)) + one) + p), -n)
+    head = two_to(x, max(-n, -64)) + one
+    total = head + p
+    y = one / total
+    # The rounding of the sum, where y is just below 1, would be a whole unit of y.
+    return scale(y - y * y * ((head - total) + p), -n)
 
 
 @elementary
