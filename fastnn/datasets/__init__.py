@@ -9,7 +9,7 @@ from fastnn.datasets.synthetic import (
     LogisticModel,
     Teacher,
     make,
-    source,
+    make_source,
 )
 from fastnn.datasets.writing import TableWriter, write_table
 
@@ -26,7 +26,7 @@ __all__ = [
     "Teacher",
     "Xor",
     "make",
+    "make_source",
     "read_table",
-    "source",
     "write_table",
 ]

@@ -32,7 +32,7 @@ class Arcs(Source):
     """
 
     #: Points per panel of Gauss's rule, and the longest panel in units of ``noise``.
-    _ORDER, _PANEL = 8, 4.0
+    _ORDER, _PANEL = 12, 5.0
     #: Most grid points along an axis, and entries of a table that is held at once.
     _GRID = 2048
     _TABLE = 1 << 22

@@ -261,8 +261,10 @@ class Teacher(Source):
         ]
         self.biases = [0.5 * self._rng.standard_normal(n_out) for _, n_out in pairs]
         scores = self._scores(self._rng.standard_normal((4096, self.n_features)))
-        self.weights[-1] /= scores.std(axis=0)
-        self.biases[-1] = (self.biases[-1] - scores.mean(axis=0)) / scores.std(axis=0)
+        spread = scores.std(axis=0)
+        spread[spread == 0] = 1  # every hidden unit may be idle in a tiny relu teacher
+        self.weights[-1] /= spread
+        self.biases[-1] = (self.biases[-1] - scores.mean(axis=0)) / spread
         self._sizes = np.array(sizes, np.int64)
         self._flat = np.concatenate(
             [
@@ -346,10 +348,10 @@ def make(
     ((500, 2), (500,))
     """
     dtype = float_type(dtype)
-    return source(name, **parameters).sample(n_samples, dtype)
+    return make_source(name, **parameters).sample(n_samples, dtype)
 
 
-def source(name: str, **parameters: Any) -> Source:
+def make_source(name: str, **parameters: Any) -> Source:
     """Return the source called ``name``, with an error that lists what is accepted."""
     made = SYNTHETIC[choose("name", name, SYNTHETIC)]
     for key in parameters:
