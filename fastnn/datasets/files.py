@@ -2,7 +2,7 @@
 
 import dataclasses
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +139,16 @@ _Columns = tuple[np.ndarray, tuple[str, ...], str | None, np.ndarray | None]
 def _read_arrays(path: Path, target: Any, features: Any, dtype: np.dtype) -> _Columns:
     """Read .npy or .npz."""
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        if path.suffix.lower() == ".npy":
+            arrays: dict[str, np.ndarray] = {"": np.lib.format.open_memmap(path, mode="r")}
+        else:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
+                arrays = dict(loaded)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name}: not a NumPy file of numbers ({error})") from None
-    if isinstance(loaded, np.ndarray):
-        return _split(path, loaded, None, target, features, dtype)
-    with loaded:
-        try:
-            arrays = {name: loaded[name] for name in loaded.files}
-        except (ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path.name}: not a NumPy file of numbers ({error})") from None
-    names = arrays.pop("feature_names", None)
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError(f"{path.name}: a zip file of other things than NumPy arrays")
+    names = [str(name) for name in arrays.pop("feature_names", ())] or None
     target_name = str(arrays.pop("target_name", "y"))
     if len(arrays) == 1:
         return _split(path, next(iter(arrays.values())), names, target, features, dtype)
@@ -158,19 +157,19 @@ def _read_arrays(path: Path, target: Any, features: Any, dtype: np.dtype) -> _Co
         raise ValueError(f"{path.name}: needs arrays X and y, or a single one; found {found}")
     if target not in (None, "y", target_name):
         raise ValueError(f"{path.name}: target {target!r} given, but the target is array 'y'")
-    X, names, _, _ = _split(path, arrays["X"], names, None, features, dtype)
+    X, chosen, _, _ = _split(path, arrays["X"], names, None, features, dtype)
     y = arrays["y"]
     if y.shape not in ((len(X),), (len(X), 1)):
         raise ValueError(f"{path.name}: y has shape {y.shape}, but X has {len(X)} rows")
     if y.dtype.kind not in "biufU":
         raise ValueError(f"{path.name}: y must hold numbers or text, not {y.dtype}")
-    return X, names, target_name, y.reshape(-1)
+    return X, chosen, target_name, y.reshape(-1)
 
 
 def _split(
     path: Path,
     array: np.ndarray,
-    names: Sequence[str] | None,
+    names: list[str] | None,
     target: Any,
     features: Any,
     dtype: np.dtype,
@@ -182,7 +181,7 @@ def _split(
             f"not {array.dtype} of shape {array.shape}"
         )
     n, width = array.shape
-    names = numbered(width) if names is None else [str(name) for name in names]
+    names = numbered(width) if names is None else names
     if len(names) != width:
         raise ValueError(f"{path.name}: {len(names)} feature_names for {width} columns")
     try:
