@@ -33,11 +33,6 @@ MAGIC_32 = np.float32(1.5 * 2.0**23)
 MAGIC_64 = 1.5 * 2.0**52
 MAGIC_BITS_32 = 0x4B400000
 MAGIC_BITS_64 = 0x4338000000000000
-# exp is 0 at the first, even times e^(a tail below 1), and inf at the second.
-EXP_LOW_32 = np.float32(-120)
-EXP_HIGH_32 = np.float32(120)
-EXP_LOW_64 = -800.0
-EXP_HIGH_64 = 800.0
 LOG2_E_32 = np.float32(1.4426950408889634)
 LOG2_E_64 = 1.4426950408889634
 # ln 2 in two parts, the first so short that its product with an exponent is exact.
@@ -51,6 +46,32 @@ SQRT_HALF_32 = 0x3F3504F3
 SQRT_HALF_64 = 0x3FE6A09E667F3BCD
 FRACTION_32 = 0x007FFFFF
 FRACTION_64 = 0x000FFFFFFFFFFFFF
+
+
+def _exp_limit_32(like):
+    """Return ``L`` such that ``exp(-L)`` is 0 and ``exp(L)`` inf, with a margin."""
+    return np.float32(120)
+
+
+def _exp_limit_64(like):
+    """Return ``L`` such that ``exp(-L)`` is 0 and ``exp(L)`` inf, with a margin."""
+    return 800.0
+
+
+exp_limit = by_precision(_exp_limit_32, _exp_limit_64)
+
+
+def _gauss_limit_32(like):
+    """Return ``L`` such that ``exp(-L^2 / 2)`` is 0, and ``L^2 / 2`` at most `exp_limit`."""
+    return np.float32(15)
+
+
+def _gauss_limit_64(like):
+    """Return ``L`` such that ``exp(-L^2 / 2)`` is 0, and ``L^2 / 2`` at most `exp_limit`."""
+    return 40.0
+
+
+gauss_limit = by_precision(_gauss_limit_32, _gauss_limit_64)
 
 
 def _two_to_32(like, n):
@@ -77,8 +98,10 @@ def cubic(x, x2, a, b, c, d):
 
 
 def _exp_parts_32(x, tail):
-    """Return ``n`` and ``p`` with ``exp(x + tail) = 2^n (1 + p)``, ``-0.3 < p < 0.42``."""
-    x = min(max(x, EXP_LOW_32), EXP_HIGH_32)
+    """Return ``n`` and ``p`` with ``exp(x + tail) = 2^n (1 + p)``, ``-0.3 < p < 0.42``.
+
+    ``|x|`` is at most `exp_limit`, and ``tail`` far smaller.
+    """
     shifted = x * LOG2_E_32 + MAGIC_32
     n = shifted - MAGIC_32
     high = x - n * LN2_HIGH_32
@@ -95,8 +118,10 @@ def _exp_parts_32(x, tail):
 
 
 def _exp_parts_64(x, tail):
-    """Return ``n`` and ``p`` with ``exp(x + tail) = 2^n (1 + p)``, ``-0.3 < p < 0.42``."""
-    x = min(max(x, EXP_LOW_64), EXP_HIGH_64)
+    """Return ``n`` and ``p`` with ``exp(x + tail) = 2^n (1 + p)``, ``-0.3 < p < 0.42``.
+
+    ``|x|`` is at most `exp_limit`, and ``tail`` far smaller.
+    """
     shifted = x * LOG2_E_64 + MAGIC_64
     n = shifted - MAGIC_64
     high = x - n * LN2_HIGH_64
@@ -265,24 +290,19 @@ def scale(y, n):
 
 
 @elementary
-def tiny(x):
-    """Return whether ``x`` is so small that ``x`` is all of an odd function of slope 1."""
-    return abs(x) < constant(1e-18, x)
-
-
-@elementary
 def exp(x):
     """Return ``e^x``."""
-    n, p = exp_parts(x, constant(0, x))
+    limit = exp_limit(x)
+    n, p = exp_parts(min(max(x, -limit), limit), constant(0, x))
     return scale(constant(1, x) + p, n)
 
 
 @elementary
 def expm1(x):
     """Return ``e^x - 1`` as ``2^n (p + (1 - 2^-n))``."""
-    n, p = exp_parts(max(x, constant(-50, x)), constant(0, x))
+    n, p = exp_parts(min(max(x, constant(-50, x)), exp_limit(x)), constant(0, x))
     y = scale(p + (constant(1, x) - two_to(x, max(-n, -64))), n)
-    return x if tiny(x) else y
+    return np.copysign(y, x)  # for -0
 
 
 @elementary
@@ -313,7 +333,7 @@ def log1p(x):
     y = log_one_plus(x) if x < constant(np.inf, x) else x
     y = y if x > -1 else constant(-np.inf, x)
     y = y if x >= -1 else x * constant(np.nan, x)
-    return x if tiny(x) else y
+    return np.copysign(y, x)  # for -0
 
 
 @elementary
@@ -331,20 +351,19 @@ def tanh(x):
     near = size < constant(0.55, x)
     numerator = (one - power) - rest if near else constant(2, x) * (power + rest)
     ratio = numerator / ((one + power) + rest)
-    y = ratio if near else one - ratio
-    return x if tiny(x) else np.copysign(y, x)
+    return np.copysign(ratio if near else one - ratio, x)
 
 
 @elementary
 def sigmoid(x):
     """Return ``1 / (1 + exp(-x))``, with ``exp(-x) = 2^n (1 + p)`` as ``2^-n / (2^-n + 1 + p)``."""
-    n, p = exp_parts(-max(min(x, constant(50, x)), constant(-1000, x)), constant(0, x))
+    n, p = exp_parts(-max(min(x, constant(50, x)), -exp_limit(x)), constant(0, x))
     one = constant(1, x)
-    head = two_to(x, max(-n, -64)) + one
-    total = head + p
+    rest = two_to(x, max(-n, -64)) + p
+    total = one + rest
     y = one / total
-    # The rounding of the sum, where y is just below 1, would be a whole unit of y.
-    return scale(y - y * y * ((head - total) + p), -n)
+    # What the sum has lost would be a whole unit of y where y is just below 1.
+    return scale(y - y * y * ((one - total) + rest), -n)
 
 
 @elementary
@@ -355,7 +374,7 @@ def softplus(x):
 
 @elementary
 def gauss_parts(x):
-    """Return ``n`` and ``p`` with ``exp(-x^2 / 2) = 2^n (1 + p)``, for ``|x| < 50``.
+    """Return ``n`` and ``p`` with ``exp(-x^2 / 2) = 2^n (1 + p)``, ``|x|`` at most `gauss_limit`.
 
     ``x^2`` is taken as a sum of two, the first exact: its error would be one of the result.
     """
@@ -367,7 +386,7 @@ def gauss_parts(x):
 @elementary
 def gauss_pdf(x):
     """Return the standard normal density ``exp(-x^2 / 2) / sqrt(2 pi)``."""
-    n, p = gauss_parts(min(abs(x), constant(40, x)))
+    n, p = gauss_parts(min(abs(x), gauss_limit(x)))
     factor = constant(INVERSE_SQRT_TWO_PI, x)
     return scale(factor + factor * p, n)
 
@@ -394,7 +413,7 @@ def gauss_cdf(x):
     """
     one = constant(1, x)
     four = constant(4, x)
-    t = min(abs(x), constant(40, x))
+    t = min(abs(x), gauss_limit(x))
     n, p = gauss_parts(t)
     d = t + four
     w = one / d
