@@ -59,6 +59,10 @@ class Source(abc.ABC):
     def _best(self) -> tuple[float, float]:
         """Return the best accuracy and loss."""
 
+    def _row_values(self) -> int:
+        """Return the work of a row, in feature values that take as long."""
+        return self.n_features
+
     @functools.cached_property
     def _best_values(self) -> tuple[float, float]:
         return self._best()
@@ -99,7 +103,7 @@ class Source(abc.ABC):
         dtype = float_type(dtype)
         X = np.empty((stop - start, self.n_features), dtype)
         y = np.empty(stop - start, np.int64)
-        step = max(1, SLICE_VALUES // self.n_features)
+        step = max(1, SLICE_VALUES // self._row_values())
         buffer = np.empty((min(step, stop - start), self.n_features), np.float32)
         for first in range(0, stop - start, step):
             part = slice(first, min(first + step, stop - start))

@@ -289,11 +289,15 @@ class Teacher(Source):
             start,
             X,
             self._sizes,
+            max(self.layer_sizes),
             self._flat,
             self.activation == "tanh",
             self.label_noise,
             y,
         )
+
+    def _row_values(self) -> int:
+        return max(self.n_features, self._flat.size // 4)
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         P = np.full((len(X), self.n_classes), self.label_noise / (self.n_classes - 1))
