@@ -1,7 +1,13 @@
 """Products of matrices in flat vectors, against ``numpy.dot`` in float64 with a rigorous bound."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from llvmlite.binding import get_host_cpu_features
 
 from fastnn.kernels import gemm
 from fastnn.kernels.jit import JIT, kernel
@@ -144,6 +150,39 @@ def test_not_a_number_reaches_only_its_row(precision):
     B, C = np.ones(3 * 5, precision), np.zeros(20 * 5, precision)
     nn_(20, 5, 3, A, 0, 3, B, 0, 5, C, 0, 5, False)
     assert np.array_equal(np.flatnonzero(np.isnan(C)), np.arange(35, 40))
+
+
+@pytest.mark.skipif(
+    JIT and os.environ.get("NUMBA_BOUNDSCHECK") != "1", reason="needs bounds checks"
+)
+@pytest.mark.parametrize("short", [0, 1, 2])
+def test_a_matrix_beyond_its_vector_is_noticed(short):
+    A, B, C = (np.ones(size - (short == i), "f4") for i, size in enumerate((12, 16, 12)))
+    with pytest.raises(IndexError):
+        nn_(3, 4, 4, A, 0, 4, B, 0, 4, C, 0, 4, False)
+
+
+CPUS = {"128-bit": {"NUMBA_CPU_NAME": "generic"}}
+if get_host_cpu_features().get("avx2"):
+    CPUS["avx2"] = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+
+
+@pytest.mark.skipif(not JIT, reason="plain Python has no vectors")
+@pytest.mark.parametrize("cpu", CPUS)
+def test_vectors_of_lesser_cpus(cpu):
+    code = (
+        "import test_gemm as t; t.SHAPES = t.SHAPES[::5]\n"
+        "for form in ['nn', 'tn', 'nt']: t.test_product(form, True, 0, 'float32')\n"
+        "t.test_product('nn', False, 3, 'float64')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        env={**os.environ, **CPUS[cpu]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -70,6 +70,9 @@ def transpose_loops_(rows, columns, A, a0, lda, C, c0, ldc):
 @helper
 def _product_vectors_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
     """Write ``C = [S +] A B``; ``A[i, p]`` is at ``A[a0 + i * a_row + p * a_column]``."""
+    _inside(m, k, A, a0, a_row, a_column)
+    _inside(k, n, B, b0, ldb, 1)
+    _inside(m, n, C, c0, ldc, 1)
     rows, _, lanes = tile_shape(C)
     if n <= min(JOINED, lanes // 2) and a_column == 1 and ldb == n:
         _joined_product_(
@@ -83,6 +86,16 @@ def _product_vectors_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S
         _tiled_product_(
             m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin
         )  # fmt: skip
+
+
+@helper
+def _inside(rows, columns, X, x0, row, column):
+    """Read a matrix's last entry: fails under ``NUMBA_BOUNDSCHECK=1``, else compiles to nothing.
+
+    The tiles themselves read and write without checks.
+    """
+    if rows > 0 and columns > 0:
+        _ = X[x0 + (rows - 1) * row + (columns - 1) * column]
 
 
 @helper
@@ -105,21 +118,15 @@ def _tiled_product_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, 
 @helper
 def _joined_product_(m, n, k, A, a0, lda, B, b0, C, c0, ldc, S, s0, lds, begin):
     """Write ``C = [S +] A B`` for a B of few columns, several of whose rows make a vector."""
-    rows, _, lanes = tile_shape(C)
-    whole = k - k % (lanes // n)
+    rows = tile_shape(C)[0]
     i = 0
     while i < m:
         height = rows if m - i >= rows else 1
         tile_(
-            height, n, True, whole, A, a0 + i * lda, lda, 1, B, b0, n,
+            height, n, True, k, A, a0 + i * lda, lda, 1, B, b0, n,
             C, c0 + i * ldc, ldc, S, s0 + i * lds, lds, begin,
         )  # fmt: skip
         i += height
-    if whole < k:
-        _tiled_product_(
-            m, n, k - whole, A, a0 + whole, lda, 1, B, b0 + whole * n, n,
-            C, c0, ldc, C, c0, ldc, True,
-        )  # fmt: skip
 
 
 @helper
@@ -128,17 +135,20 @@ def _swapped_product_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, S, s0, lds, b
 
     The vectors then run along the rows of A, which are long, and not along those of B.
     """
-    columns = tile_shape(C)[1]
-    turned = tile_buffer(C)
-    for i in range(0, m, columns):
-        width = min(columns, m - i)
-        _tiled_product_(
-            n, width, k, B, b0, 1, ldb, A, a0 + i, lda, turned, 0, columns, turned, 0, 0, False
-        )  # fmt: skip
-        for r in range(width):
-            for j in range(n):
-                start = S[s0 + (i + r) * lds + j] if begin else C.dtype.type(0)
-                C[c0 + (i + r) * ldc + j] = start + turned[j * columns + r]
+    if n == 1 and ldc == 1 and lds == 1:  # C is its own transpose
+        _tiled_product_(1, m, k, B, b0, 1, ldb, A, a0, lda, C, c0, m, S, s0, m, begin)
+    else:
+        columns = tile_shape(C)[1]
+        turned = tile_buffer(C)
+        for i in range(0, m, columns):
+            width = min(columns, m - i)
+            _tiled_product_(
+                n, width, k, B, b0, 1, ldb, A, a0 + i, lda, turned, 0, columns, turned, 0, 0, False
+            )  # fmt: skip
+            for r in range(width):
+                for j in range(n):
+                    start = S[s0 + (i + r) * lds + j] if begin else C.dtype.type(0)
+                    C[c0 + (i + r) * ldc + j] = start + turned[j * columns + r]
 
 
 @helper

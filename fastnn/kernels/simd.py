@@ -116,7 +116,8 @@ class _Emitter:
     def permute(self, x: ir.Value, lanes: list, y: ir.Value | None = None) -> ir.Value:
         """Return the vector of the given lanes, counted through x and then y (or zeros)."""
         order = ir.Constant(ir.VectorType(_I32, self.lanes), lanes)
-        return self.builder.shuffle_vector(x, self.zero if y is None else y, order)
+        zeros = ir.Constant(x.type, [0.0] * x.type.count)
+        return self.builder.shuffle_vector(x, zeros if y is None else y, order)
 
     def first(self, count: ir.Value) -> ir.Value:
         """Return the mask of the first ``count`` (int64, 0 to lanes) lanes."""
@@ -149,6 +150,11 @@ class _Emitter:
         """Return the alignment of one number: all that a row of a matrix promises."""
         return self.index.width // 8
 
+    def prefetch(self, address: ir.Value) -> None:
+        """Ask for the cache line of ``address``, which need not be valid."""
+        byte = self.builder.bitcast(address, ir.IntType(8).as_pointer())
+        self.call("llvm.prefetch.p0", ir.VoidType(), byte, _I32(0), _I32(3), _I32(1))
+
     def multiply_add(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """Return ``x * y + z``, fused where the CPU can."""
         return self.call(f"llvm.fmuladd.v{self.lanes}{self.suffix}", self.vector, x, y, z)
@@ -171,7 +177,7 @@ def _tile_function(
     With ``columns`` given, the tile is that of a narrow B without gaps between its rows: a vector
     of B holds ``together = lanes // columns`` rows, lane l the entry (l // columns, l % columns).
     It is multiplied with as many entries of A, each repeated ``columns`` times, and the rows'
-    sums are added up at the end.  k must then be a multiple of ``together``, ``a_column`` 1.
+    sums are added up at the end.  ``a_column`` must then be 1.
     """
     pointer = element.as_pointer()
     name = f"fastnn.tile.{element.intrinsic_name}.{shape.width}.{shape.rows}x{shape.vectors}"
@@ -190,6 +196,8 @@ def _tile_function(
     lanes = emit.lanes
     together = lanes // columns if columns else 1
     step = _I64(together)
+    # A vector of A just long enough for `together` entries crosses fewer cache lines.
+    few = _Emitter(builder, element, shape.width // lanes << (together - 1).bit_length())
     width = _I64(columns) if columns else arg["last"]
     masks = [None] * (shape.vectors - 1) + [emit.first(width)]
 
@@ -204,16 +212,6 @@ def _tile_function(
         for value, block in incoming:
             node.add_incoming(value, block)
         return node
-
-    def load_a(address: ir.Value) -> ir.Value:
-        if not columns:
-            return emit.spread(builder.load(address))
-        entries = emit.load(address, emit.first(step))
-        return emit.permute(entries, [lane // columns % together for lane in range(lanes)])
-
-    def load_b(address: ir.Value, v: int) -> ir.Value:
-        mask = emit.first(_I64(together * columns)) if columns else masks[v]
-        return emit.load(builder.gep(address, [_I64(v * lanes)]), mask)
 
     def finish(total: ir.Value) -> ir.Value:
         if columns:
@@ -242,8 +240,19 @@ def _tile_function(
     builder.cbranch(builder.icmp_signed("<", p, arg["k"]), body, done)
 
     builder.position_at_end(body)
-    b_vectors = [load_b(b, v) for v in range(shape.vectors)]
-    a_vectors = [load_a(at(a, arg["a_row"], i, 0)) for i in range(shape.rows)]
+    from_a = [at(a, arg["a_row"], i, 0) for i in range(shape.rows)]
+    if columns:
+        left = builder.sub(arg["k"], p)
+        some = builder.select(builder.icmp_signed("<", left, step), left, step)
+        entries = [few.load(x, few.first(some)) for x in from_a]
+        repeated = [lane // columns % together for lane in range(lanes)]
+        a_vectors = [emit.permute(x, repeated) for x in entries]
+        b_vectors = [emit.load(b, emit.first(builder.mul(some, width)))]
+    else:
+        a_vectors = [emit.spread(builder.load(x)) for x in from_a]
+        b_vectors = [
+            emit.load(builder.gep(b, [_I64(v * lanes)]), masks[v]) for v in range(shape.vectors)
+        ]
     each(
         lambda i, v: sums[i][v].add_incoming(
             emit.multiply_add(a_vectors[i], b_vectors[v], sums[i][v]), body
@@ -348,7 +357,7 @@ def tile_(  # type: ignore[no-untyped-def]
     ``rows`` is the height of `tile_shape`, or that halved (rounding down) any number of times.
     ``columns`` is at most that of `tile_shape`.  With ``joined``, for up to `JOINED` columns
     and half a vector, each vector takes several rows of B together: ``b_row`` must equal
-    ``columns``, ``a_column`` be 1, ``rows`` full or 1, and k a multiple of ``lanes // columns``.
+    ``columns``, ``a_column`` be 1, and ``rows`` be full or 1.
     """
     integer, boolean = types.intp, types.boolean
     signature = types.void(
@@ -468,9 +477,7 @@ def prefetch_(typing: Any, array: Any, position: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], *args)
-        byte = builder.bitcast(address, ir.IntType(8).as_pointer())
-        emit = _Emitter(builder, ir.FloatType(), 16)
-        emit.call("llvm.prefetch.p0", ir.VoidType(), byte, _I32(0), _I32(3), _I32(1))
+        _Emitter(builder, ir.FloatType(), 16).prefetch(address)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
