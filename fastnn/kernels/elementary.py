@@ -17,6 +17,7 @@ The coefficients are near-minimax, found with mpmath at 60 digits (``N`` of them
              [sqrt(0.5) - 1, sqrt(2) - 1], N)
     chebyfit(lambda z: 2 * (atanh(sqrt(z)) / sqrt(z) - 1) / z,      # float64
              [0, 0.0295], N)
+    chebyfit(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, [0, 0.56**2], N)
     R = lambda t: exp(t * t / 2) * erfc(t / sqrt(2)) / 2
     T = 15 or 39                                                    # float32 or float64
     chebyfit(lambda u: R(4 * (1 + u) / (1 - u)) * 8 / (1 - u),      # in gauss_cdf
@@ -200,6 +201,38 @@ def _log_sum_64(f, n):
 log_sum = by_precision(_log_sum_32, _log_sum_64)
 
 
+def _tanh_tail_32(z):
+    """Return ``tanh(x) / x - 1`` of ``z = x^2 <= 0.56^2``."""
+    q = np.float32(-0.006542542017996311)
+    q = q * z + np.float32(0.021272748708724976)
+    q = q * z + np.float32(-0.05390334874391556)
+    q = q * z + np.float32(0.1333308219909668)
+    q = q * z + np.float32(-0.3333333134651184)
+    return z * q
+
+
+def _tanh_tail_64(z):
+    """Return ``tanh(x) / x - 1`` of ``z = x^2 <= 0.56^2``."""
+    z2 = z * z
+    z4 = z2 * z2
+    q8 = -0.0002342148186711548 + z * 8.443719567103072e-05 + z2 * -2.0141494563083882e-05
+    q4 = cubic(
+        z,
+        z2,
+        -0.008863234104802229,
+        0.003592106586471979,
+        -0.001455632070932804,
+        0.000588792024475583,
+    )
+    q0 = cubic(
+        z, z2, -0.3333333333333333, 0.13333333333332467, -0.05396825396714515, 0.021869488480722565
+    )
+    return z * (q0 + z4 * (q4 + z4 * q8))
+
+
+tanh_tail = by_precision(_tanh_tail_32, _tanh_tail_64)
+
+
 def _high_part_32(x):
     """Return the first 12 bits of ``x``, so that a product of two such is exact."""
     return np.int32(np.float32(x).view(np.int32) & -(1 << 12)).view(np.float32)
@@ -338,20 +371,15 @@ def log1p(x):
 
 @elementary
 def tanh(x):
-    """Return ``tanh x``.
-
-    With ``w = exp(-2 |x|) = 2^n (1 + p)`` it is ``(1 - w) / (1 + w)`` near 0 and
-    ``1 - 2 w / (1 + w)``, which hides the errors of ``w``, farther out.
-    """
+    """Return ``tanh x``: by a polynomial near 0, as ``1 - 2 w / (1 + w)``, ``w = exp(-2 |x|)``, far."""
     size = abs(x)
     one = constant(1, x)
+    near = size + size * tanh_tail(size * size)
     n, p = exp_parts(max(constant(-2, x) * size, constant(-50, x)), constant(0, x))
     power = two_to(x, n)
-    rest = power * p
-    near = size < constant(0.55, x)
-    numerator = (one - power) - rest if near else constant(2, x) * (power + rest)
-    ratio = numerator / ((one + power) + rest)
-    return np.copysign(ratio if near else one - ratio, x)
+    w = power + power * p
+    far = one - (w + w) / (one + w)
+    return np.copysign(near if size < constant(0.55, x) else far, x)
 
 
 @elementary
