@@ -88,17 +88,22 @@ def make_rule(
         takes = ", ".join(row.options) or "no parameters"
         raise TypeError(f"optimizer {optimizer!r} does not take {unknown[0]}; it takes {takes}")
     values = [
-        number(name, float(options.get(name, default)), low=low, high=high, closed="left")
+        number(name, options.get(name, default), low=low, high=high, closed="left")
         for name, (default, low, high) in row.options.items()
     ]
     return Rule(
         optimizers.CODES[optimizer],
         np.array(values, np.float64),
         choose("reduction", reduction, ("mean", "sum")) == "mean",
-        number("l1", l1, low=0),
-        number("l2", l2, low=0),
-        number("alpha", alpha, low=0),
-        number("weight_decay", row.weight_decay if weight_decay is None else weight_decay, low=0),
+        number("l1", l1, low=0, closed="left"),
+        number("l2", l2, low=0, closed="left"),
+        number("alpha", alpha, low=0, closed="left"),
+        number(
+            "weight_decay",
+            row.weight_decay if weight_decay is None else weight_decay,
+            low=0,
+            closed="left",
+        ),
         math.inf if clip_norm is None else number("clip_norm", clip_norm, low=0, closed="right"),
     )
 

@@ -66,8 +66,8 @@ def relu(z):
 
 @helper
 def relu_derivative(z, a):
-    """Return 1 where ``z > 0``, else 0."""
-    return constant(1, z) if z > 0 else constant(0, z)
+    """Return 1 where ``z > 0``, else ``a``, which is 0, or NaN."""
+    return constant(1, z) if z > 0 else a
 
 
 @helper
@@ -79,7 +79,8 @@ def leaky_relu(z):
 @helper
 def leaky_relu_derivative(z, a):
     """Return 1 where ``z > 0``, else 0.01."""
-    return constant(1, z) if z > 0 else constant(LEAK, z)
+    low = constant(LEAK, z) if z <= 0 else z  # NaN
+    return constant(1, z) if z > 0 else low
 
 
 @helper

@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastnn.kernels.elementary import exp, log1p, sigmoid
-from fastnn.kernels.jit import helper
+from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid
+from fastnn.kernels.jit import elementary, helper
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant
 
@@ -76,11 +76,17 @@ def huber_delta(z, y, parameter):
     return min(max(z - y, -parameter), parameter)
 
 
-@helper
+@elementary
 def poisson(z, y, parameter):
-    """Return ``mu - y z + (y log y - y)``, ``mu = exp(z)``: half the Poisson deviance."""
-    value = exp(z) - y * z
-    return value + y * math.log(y) - y if y > 0 else exp(z)
+    """Return ``mu - y z + (y log y - y)``, ``mu = exp(z)``: half the Poisson deviance.
+
+    With ``d = z - log y`` it is ``y (exp(d) - 1 - d)``, which keeps its digits where ``mu`` is
+    near a large ``y``; the sum of the terms would be left with their rounding errors.
+    """
+    if y == 0:
+        return exp(z)
+    d = z - log(y)
+    return y * (expm1(d) - d) if d < 1 else (exp(z) - y) - y * d
 
 
 @helper
@@ -120,6 +126,15 @@ def softmax_row_(Z, r, A):
         A[r, k] /= total
 
 
+@elementary
+def surprise(z, largest, normaliser):
+    """Return ``-log a = normaliser - (z - largest)``, in this order.
+
+    Summed as ``(normaliser + largest) - z``, it would lose the digits of a large score.
+    """
+    return normaliser - (z - largest)
+
+
 @helper
 def cross_entropy_row(Z, r, Y, i, parameter, delta):
     """Return ``-sum_k y_k log a_k``, ``a = softmax(z)``, by log-sum-exp; write ``a - y``.
@@ -133,19 +148,19 @@ def cross_entropy_row(Z, r, Y, i, parameter, delta):
     for k in range(Z.shape[1]):
         delta[r, k] = exp(Z[r, k] - largest)
         total += delta[r, k]
-    normaliser = math.log(total)
+    normaliser = log(total)
     if Y.shape[1] == 1:
         label = int(Y[i, 0])
         for k in range(Z.shape[1]):
             delta[r, k] /= total
         delta[r, label] -= constant(1, total)
-        return normaliser - (Z[r, label] - largest)
+        return surprise(Z[r, label], largest, normaliser)
     mass = constant(0, largest)
     value = constant(0, largest)
     for k in range(Z.shape[1]):
         mass += Y[i, k]
         if Y[i, k] != 0:
-            value += Y[i, k] * (normaliser - (Z[r, k] - largest))
+            value += Y[i, k] * surprise(Z[r, k], largest, normaliser)
     for k in range(Z.shape[1]):
         delta[r, k] = delta[r, k] * (mass / total) - Y[i, k]
     return value

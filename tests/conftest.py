@@ -1,0 +1,34 @@
+"""What all tests share: the precisions, their unit of rounding, and seeded draws."""
+
+import numpy as np
+import pytest
+
+from fastnn.kernels.jit import JIT
+
+#: Largest relative rounding error of one operation.
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+@pytest.fixture(params=["float32", "float64"])
+def precision(request):
+    return request.param
+
+
+@pytest.fixture
+def eps(precision):
+    return EPS[precision]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _like_machine_code():
+    """Silence NumPy scalars where machine code yields inf or NaN without a word."""
+    if JIT:
+        yield
+    else:
+        with np.errstate(all="ignore"):
+            yield

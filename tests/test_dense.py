@@ -1,0 +1,146 @@
+"""A dense layer, forward and backward: for a row, a batch, a CSR row, against NumPy in float64."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from fastnn.kernels import dense
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.plan import Rows
+
+pytestmark = pytest.mark.kernel
+
+SHAPES = [(1, 1), (1, 5), (5, 1), (3, 4), (4, 3), (7, 16), (17, 33)]
+
+
+@kernel
+def row(x, W, b, z, delta, below):
+    dense.row_forward_(x, W, b, z)
+    dense.row_backward_(W, delta, below)
+
+
+@kernel
+def row_update(x, W, b, keep, step):
+    dense.row_update_(x, W, b, keep, step)
+
+
+@kernel
+def sparse_row(data, indices, W, b, z):
+    dense.sparse_row_forward_(data, indices, 0, indices.size, W, b, z)
+
+
+@kernel
+def sparse_row_update(data, indices, W, b, keep, step):
+    dense.sparse_row_update_(data, indices, 0, indices.size, W, b, keep, step)
+
+
+@kernel
+def batch(n, n_in, n_out, x, params, z, delta, grads, below, scratch, guard):
+    b0 = guard + n_in * n_out
+    dense.batch_forward_(n, n_in, n_out, x, guard, params, guard, b0, z, guard)
+    dense.batch_gradient_(n, n_in, n_out, x, guard, delta, guard, grads, guard, b0)
+    dense.batch_backward_(n, n_in, n_out, delta, guard, params, guard, below, guard, scratch)
+
+
+@kernel
+def sparse_batch(rows, order, start, stop, W, b, z, delta, gW, gb, guard):
+    dense.sparse_forward_(rows, order, start, stop, W, b, z, guard)
+    dense.sparse_gradient_(rows, order, start, stop, delta, gW, gb)
+
+
+class Layer:
+    """Random arrays of a layer in a precision, and their float64 doubles."""
+
+    def __init__(self, rng, n, n_in, n_out, precision):
+        shapes = {"X": (n, n_in), "W": (n_in, n_out), "b": (n_out,), "delta": (n, n_out)}
+        for name, shape in shapes.items():
+            setattr(self, name, rng.normal(size=shape).astype(precision))
+        self.X[rng.random(self.X.shape) < 0.6] = 0
+        doubles = (getattr(self, name).astype(float) for name in shapes)
+        X, W, b, delta = doubles
+        self.z, self.below = X @ W + b, delta @ W.T
+        self.gW, self.gb = X.T @ delta, delta.sum(axis=0)
+        scale = np.abs(X).sum() + np.abs(W).sum() + np.abs(delta).sum() + 1
+        self.tolerance = {"rtol": 0, "atol": float(scale * np.finfo(precision).eps)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_row(shape, precision, rng):
+    layer = Layer(rng, 1, *shape, precision)
+    z, below = np.full(shape[1], 9, precision), np.full(shape[0], 9, precision)
+    row(layer.X[0], layer.W, layer.b, z, layer.delta[0], below)
+    np.testing.assert_allclose(z, layer.z[0], **layer.tolerance)
+    np.testing.assert_allclose(below, layer.below[0], **layer.tolerance)
+
+
+@pytest.mark.parametrize("keep", [1, 0.9])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_row_update(shape, keep, precision, rng):
+    """Dense and CSR: the weights decay and lose the outer product, the biases do not decay."""
+    layer = Layer(rng, 1, *shape, precision)
+    keep = np.dtype(precision).type(keep)
+    step = (0.1 * layer.delta[0]).astype(precision)
+    W = float(keep) * layer.W.astype(float) - np.outer(layer.X[0], step.astype(float))
+    b = layer.b.astype(float) - step
+    csr = scipy.sparse.csr_array(layer.X)
+    copies = [(layer.W.copy(), layer.b.copy()) for _ in range(2)]
+    row_update(layer.X[0], *copies[0], keep, step)
+    sparse_row_update(csr.data, csr.indices, *copies[1], keep, step)
+    for found in copies:
+        np.testing.assert_allclose(found[0], W, **layer.tolerance)
+        np.testing.assert_allclose(found[1], b, **layer.tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sparse_row(shape, precision, rng):
+    layer = Layer(rng, 1, *shape, precision)
+    csr = scipy.sparse.csr_array(layer.X)
+    z = np.full(shape[1], 9, precision)
+    sparse_row(csr.data, csr.indices, layer.W, layer.b, z)
+    np.testing.assert_allclose(z, layer.z[0], **layer.tolerance)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 40])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batch(shape, n, precision, rng):
+    """Blocks inside flat vectors: what lies around them stays as it is."""
+    layer, guard = Layer(rng, n, *shape, precision), 3
+
+    def flat(*parts):
+        around = np.full(guard, 77)
+        return np.concatenate([around, *(part.ravel() for part in parts), around]).astype(precision)
+
+    z, below = flat(np.zeros((n, shape[1]))), flat(np.zeros((n, shape[0])))
+    grads = flat(np.ones_like(layer.W), np.ones_like(layer.b))  # to be added to
+    scratch = np.zeros(shape[0] * shape[1], precision)
+    params = flat(layer.W, layer.b)
+    batch(n, *shape, flat(layer.X), params, z, flat(layer.delta), grads, below, scratch, guard)
+    for found, parts in [
+        (z, [layer.z]),
+        (below, [layer.below]),
+        (grads, [layer.gW + 1, layer.gb + 1]),
+    ]:
+        expected = np.concatenate([part.ravel() for part in parts])
+        np.testing.assert_allclose(found[guard:-guard], expected, **layer.tolerance)
+        np.testing.assert_array_equal(found[:guard], 77)
+        np.testing.assert_array_equal(found[-guard:], 77)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sparse_batch(shape, precision, rng):
+    layer, guard = Layer(rng, 9, *shape, precision), 3
+    order = rng.permutation(9)
+    csr = scipy.sparse.csr_array(layer.X)
+    rows = Rows(
+        np.empty((0, shape[0]), precision), csr.data, csr.indices, csr.indptr.astype(np.int64)
+    )
+    z = np.full(5 * shape[1] + guard, 77, precision)
+    gW, gb = np.ones_like(layer.W), np.ones_like(layer.b)
+    delta = layer.delta[order[2:7]]
+    sparse_batch(rows, order, 2, 7, layer.W, layer.b, z, delta, gW, gb, guard)
+    picked = order[2:7]
+    np.testing.assert_array_equal(z[:guard], 77)
+    np.testing.assert_allclose(z[guard:], layer.z[picked].ravel(), **layer.tolerance)
+    expected = layer.X[picked].astype(float).T @ delta.astype(float)
+    np.testing.assert_allclose(gW, expected + 1, **layer.tolerance)
+    np.testing.assert_allclose(gb, delta.sum(axis=0) + 1, **layer.tolerance)
