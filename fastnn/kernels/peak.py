@@ -4,13 +4,23 @@ A kernel cannot be faster than its multiply-adds at the first rate, nor than its
 the second; timings are best read as a share of these.
 """
 
-from fastnn.kernels.jit import kernel
-from fastnn.kernels.simd import fused_multiply_adds
+from fastnn.kernels.jit import JIT, kernel
+from fastnn.kernels.simd import CHAINS, fused_multiply_adds
+
+if not JIT:
+
+    def fused_multiply_adds(rounds, like):
+        """Return (operations, sum) of the same steps on single numbers."""
+        chains = [like.dtype.type(i) for i in range(CHAINS)]
+        half = like.dtype.type(0.5)
+        for _ in range(rounds):
+            chains = [x * half + half for x in chains]
+        return 2 * CHAINS * rounds, sum(chains)
 
 
 @kernel
 def multiply_adds(rounds, like):
-    """Do ``rounds`` multiply-adds on each lane of the registers, and nothing else.
+    """Do ``rounds`` multiply-adds in each of `CHAINS` registers, and nothing else.
 
     Parameters
     ----------
@@ -22,8 +32,8 @@ def multiply_adds(rounds, like):
     Returns
     -------
     tuple of (int, float)
-        Floating-point operations done, two per multiply-add and lane; and a sum of all lanes,
-        without which the compiler would drop the work.
+        Floating-point operations done, two per multiply-add and lane; and the registers' sum
+        in one lane, without which the compiler would drop the work.
     """
     return fused_multiply_adds(rounds, like)
 

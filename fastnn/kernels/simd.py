@@ -1,9 +1,9 @@
-"""Vector code for the host CPU: the register tile of a matrix product, and prefetch.
+"""Vector code for the host CPU: the register tile of a matrix product; a transposer; prefetch.
 
 How the matrix product works
 ----------------------------
-A core multiplies and adds two whole vectors per cycle (about 64 float32 operations), but reads
-only one or two vectors per cycle and waits four cycles for each sum.  A product therefore runs at
+A core multiplies and adds one or two whole vectors per cycle (32 or 64 float32 operations), but
+reads no more than that and waits four cycles for each sum.  A product therefore runs at
 full speed only if every number read is used several times and many sums are under way at once.
 The *tile* does both: it holds ``rows x vectors`` accumulators of C in registers, and for each p
 
@@ -23,8 +23,12 @@ instructions.  ``[[fma(...) for v in ...] for i in ...]`` is thus an unrolled lo
 becomes one small function of its own, so that it is not inlined, and compiled, many times.
 
 Edges: the last vector of a tile is loaded and stored under a mask, which makes any width
-right without reading or writing outside the matrices; and there is a tile of every height
-up to the full one.
+right without reading or writing outside the matrices; and there are tiles of full height, half,
+a quarter, ... and one row.
+
+Narrow products: with one to four columns, most lanes would idle.  If B has no gaps, one vector
+spans several of its rows; it is multiplied with as many entries of A, each repeated once per
+column, and the parts are added up at the end.
 
 A is addressed by two strides, ``A[i, p] = a[i * row + p * column]``, so the same code serves
 A (row = width, column = 1) and its transpose (row = 1, column = width).
@@ -53,16 +57,20 @@ class Shape(NamedTuple):
     vectors: int
 
 
-#: Tiles leave registers for B's vectors and one of A: 16 + 3 of 32, or 12 + 3 of 16.
+#: Accumulators leave registers for B's vectors and one of A: 16 + 3 of 32, 12 + 4 of 16.
+#: Measured on Zen 4: 8 x 3 gains 2 % over 8 x 2 and doubles the code; 4 x 4 loses on narrow B.
 _SHAPES = {
     "avx512": Shape(64, 8, 2),
-    "avx2": Shape(32, 6, 2),
+    "avx2": Shape(32, 4, 3),
     "neon": Shape(16, 8, 2),
     "other": Shape(16, 4, 2),
 }
 
 #: Up to this many columns, a vector of B takes several of its rows together.
 JOINED = 4
+
+#: Independent sums that hide the latency of any current CPU: 4 or 5 cycles, 2 units.
+CHAINS = 12
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -232,15 +240,22 @@ def _tile_function(
     initial = each(lambda i, v: phi((emit.zero, entry), (given[i][v], loaded)))
 
     loop, body, done = (builder.append_basic_block(x) for x in ("loop", "body", "done"))
+    # The rows' addresses pass through an empty assembly statement: LLVM would otherwise compute
+    # each from the one before, a chain as long as the multiply-adds of a narrow tile.
+    same = ir.FunctionType(pointer, [pointer])
+    a_rows = [
+        builder.asm(same, "", "=r,0", [at(arg["a"], arg["a_row"], i, 0)], False)
+        for i in range(shape.rows)
+    ]
     builder.branch(loop)
 
     builder.position_at_end(loop)
-    p, a, b = (phi((x, before)) for x in (_I64(0), arg["a"], arg["b"]))
+    p, a, b = (phi((x, before)) for x in (_I64(0), _I64(0), arg["b"]))
     sums = each(lambda i, v: phi((initial[i][v], before)))
     builder.cbranch(builder.icmp_signed("<", p, arg["k"]), body, done)
 
     builder.position_at_end(body)
-    from_a = [at(a, arg["a_row"], i, 0) for i in range(shape.rows)]
+    from_a = [builder.gep(row, [a]) for row in a_rows]
     if columns:
         left = builder.sub(arg["k"], p)
         some = builder.select(builder.icmp_signed("<", left, step), left, step)
@@ -259,12 +274,21 @@ def _tile_function(
         )
     )
     p.add_incoming(builder.add(p, step), body)
-    a.add_incoming(builder.gep(a, [builder.mul(arg["a_column"], step)]), body)
+    a.add_incoming(builder.add(a, builder.mul(arg["a_column"], step)), body)
     b.add_incoming(builder.gep(b, [builder.mul(arg["b_row"], step)]), body)
     builder.branch(loop)
 
     builder.position_at_end(done)
-    each(lambda i, v: emit.store(finish(sums[i][v]), at(arg["c"], arg["c_row"], i, v), masks[v]))
+    totals = each(lambda i, v: finish(sums[i][v]))
+    # Masked stores are slow on some CPUs (20 cycles on AMD with AVX2), so full vectors do without.
+    whole = builder.icmp_signed("==", width, _I64(lanes))
+    with builder.if_else(whole) as (then, otherwise):
+        for branch, last in ((then, None), (otherwise, masks[-1])):
+            with branch:
+                for i, row in enumerate(totals):
+                    for v, total in enumerate(row):
+                        mask = masks[v] and last
+                        emit.store(total, at(arg["c"], arg["c_row"], i, v), mask)
     builder.ret_void()
     return function
 
@@ -330,6 +354,14 @@ def _heights(rows: int) -> list[int]:
     return [rows] if rows == 1 else [rows, *_heights(rows // 2)]
 
 
+_BASE = 64  # more than any digit of a tile's number
+
+
+def _number(joined: int, across: int, height: int) -> int:
+    """Return the number of a tile function: its kind, vectors or columns, and rows as digits."""
+    return (joined * _BASE + across) * _BASE + height
+
+
 @intrinsic
 def tile_shape(typing: Any, array: Any) -> Any:
     """Return (rows, columns, lanes) of the tile for the precision of ``array``."""
@@ -366,62 +398,38 @@ def tile_(  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (
-            rows,
-            columns,
-            joined,
-            k,
-            _,
-            _,
-            a_row,
-            a_column,
-            _,
-            _,
-            b_row,
-            _,
-            _,
-            c_row,
-            _,
-            _,
-            s_row,
-            begin,
-        ) = args  # noqa: E501
-
-        def address(position: int) -> Any:
-            kind = signature.args[position]
-            return _address(context, builder, kind, args[position], args[position + 1])
-
-        a, b, c, s = (address(position) for position in (4, 8, 11, 14))
-        start = builder.select(begin, s, ir.Constant(s.type, None))
+        rows, columns, joined, k = args[:4]
+        a, b, c, s = (
+            _address(context, builder, signature.args[i], args[i], args[i + 1])
+            for i in (4, 8, 11, 14)
+        )
+        (a_row, a_column), b_row, c_row, s_row = args[6:8], args[10], args[13], args[16]
+        start = builder.select(args[17], s, ir.Constant(s.type, None))
         full = host_shape(context)
-        element = context.get_value_type(A.dtype)
         lanes = full.width // (A.dtype.bitwidth // 8)
-
-        tiles = {
-            (0, vectors, height): Shape(full.width, height, vectors)
-            for vectors in range(1, full.vectors + 1)
-            for height in _heights(full.rows)
-        }
-        tiles |= {
-            (1, narrow, height): Shape(full.width, height, 1)
-            for narrow in range(1, min(JOINED, lanes // 2) + 1)
-            for height in (full.rows, 1)
-        }
         earlier = builder.sdiv(builder.sub(columns, _I64(1)), _I64(lanes))
         last = builder.sub(columns, builder.mul(earlier, _I64(lanes)))
+
+        tiles: dict[int, tuple] = {}
+        for height in _heights(full.rows):
+            for vectors in range(1, full.vectors + 1):
+                tiles[_number(0, vectors, height)] = Shape(full.width, height, vectors), None
+        for height in (full.rows, 1):
+            for across in range(1, min(JOINED, lanes // 2) + 1):
+                tiles[_number(1, across, height)] = Shape(full.width, height, 1), across
+
         across = builder.select(joined, columns, builder.add(earlier, _I64(1)))
-
-        def number(kind: ir.Value, across: ir.Value, height: ir.Value) -> ir.Value:
-            return builder.add(
-                height, builder.mul(_I64(64), builder.add(across, builder.mul(_I64(64), kind)))
-            )
-
+        digits = builder.zext(joined, _I64), across, rows
+        number = _I64(0)
+        for digit in digits:
+            number = builder.add(builder.mul(number, _I64(_BASE)), digit)
         done = builder.append_basic_block("tile.done")
-        switch = builder.switch(number(builder.zext(joined, _I64), across, rows), done)
-        for (kind, across, height), shape in tiles.items():
-            function = _tile_function(builder.module, element, shape, across if kind else None)
+        switch = builder.switch(number, done)
+        for case, (shape, narrow) in tiles.items():
+            element = context.get_value_type(A.dtype)
+            function = _tile_function(builder.module, element, shape, narrow)
             block = builder.append_basic_block("tile")
-            switch.add_case(_I64(height + 64 * (across + 64 * kind)), block)
+            switch.add_case(_I64(case), block)
             builder.position_at_end(block)
             builder.call(function, [a, a_row, a_column, b, b_row, c, c_row, start, s_row, k, last])
             builder.branch(done)
@@ -485,11 +493,7 @@ def prefetch_(typing: Any, array: Any, position: Any) -> Any:
 
 @intrinsic
 def fused_multiply_adds(typing: Any, rounds: Any, like: Any) -> Any:
-    """Return (operations, sum) of ``rounds`` multiply-adds on each of 12 independent registers.
-
-    Twelve chains hide the latency of any current CPU (4 or 5 cycles, 2 units).
-    """
-    chains = 12
+    """Return (operations, sum) of ``rounds`` steps ``x = x / 2 + 1 / 2`` of `CHAINS` registers."""
     result = types.Tuple((types.intp, like.dtype))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -503,7 +507,7 @@ def fused_multiply_adds(typing: Any, rounds: Any, like: Any) -> Any:
         builder.position_at_end(loop)
         step = builder.phi(_I64)
         step.add_incoming(_I64(0), entry)
-        sums = [builder.phi(emit.vector) for _ in range(chains)]
+        sums = [builder.phi(emit.vector) for _ in range(CHAINS)]
         added = [emit.multiply_add(total, factor, factor) for total in sums]
         following = builder.add(step, _I64(1))
         step.add_incoming(following, loop)
@@ -516,7 +520,7 @@ def fused_multiply_adds(typing: Any, rounds: Any, like: Any) -> Any:
         for other in added[1:]:
             total = builder.fadd(total, other)
         number = builder.extract_element(total, _I32(0))
-        operations = builder.mul(args[0], _I64(2 * chains * emit.lanes))
+        operations = builder.mul(args[0], _I64(2 * CHAINS * emit.lanes))
         return context.make_tuple(builder, result, [operations, number])
 
     return result(types.intp, like), codegen
