@@ -13,6 +13,8 @@ _HOMES = {
     "Network": "fastnn.network",
     "History": "fastnn.training",
     "DivergenceWarning": "fastnn.errors",
+    "SGDClassifier": "fastnn.estimators.sgd_classifier",
+    "SGDRegressor": "fastnn.estimators.sgd_regressor",
 }
 _MODULES = ("datasets", "schedules")
 

@@ -53,19 +53,28 @@ def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X")
         raise ValueError(f"{name} has no rows; at least one is needed")
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} has {X.shape[1]} features, but the network takes {n_features}")
+    if sparse and X.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, got a sparse matrix of {X.dtype}")
+    rows = as_rows(X, dtype)
+    check_finite(rows.data if sparse else rows.dense, name)
+    return rows
+
+
+def as_rows(X: Any, dtype: np.dtype) -> Rows:
+    """Turn rows that are known to be good, an array or a sparse matrix, into the kernels' layout.
+
+    Nothing is copied whose layout and type already fit.
+    """
     none = np.empty(0, dtype)
-    if not sparse:
-        dense = _kernel_array(X, dtype)
-        check_finite(dense, name)
-        return Rows(dense, none, np.empty(0, np.int32), np.empty(0, np.int64))
+    if not scipy.sparse.issparse(X):
+        return Rows(_kernel_array(X, dtype), none, np.empty(0, np.int32), np.empty(0, np.int64))
     csr = X.tocsr()
-    if csr.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold numbers, got a sparse matrix of {csr.dtype}")
-    data = _kernel_array(csr.data, dtype)
-    check_finite(data, name)
-    indices = _kernel_array(csr.indices, np.dtype(np.int32))
-    indptr = _kernel_array(csr.indptr, np.dtype(np.int64))
-    return Rows(np.empty((0, X.shape[1]), dtype), data, indices, indptr)
+    return Rows(
+        np.empty((0, X.shape[1]), dtype),
+        _kernel_array(csr.data, dtype),
+        _kernel_array(csr.indices, np.dtype(np.int32)),
+        _kernel_array(csr.indptr, np.dtype(np.int64)),
+    )
 
 
 def n_rows(rows: Rows) -> int:

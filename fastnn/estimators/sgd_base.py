@@ -1,0 +1,290 @@
+"""What `SGDClassifier` and `SGDRegressor` share: parameters, input, state, one-row training."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model._base import SparseCoefMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from fastnn.estimators.sgd_training import Parameters, Stopping, begin, make_rule
+from fastnn.inputs import as_rows
+from fastnn.kernels.linear import SCHEDULES, LinearRule, Model, finish_
+from fastnn.kernels.linear_losses import LinearLoss
+from fastnn.kernels.plan import Rows
+
+MAX_SEED = np.iinfo(np.int32).max
+EVERY_ROW_ONCE = {dtype: np.empty(0, dtype) for dtype in (np.dtype("f4"), np.dtype("f8"))}
+
+
+class Online(NamedTuple):
+    """What one-row training keeps between calls; ``coef`` tells whether it is still valid."""
+
+    coef: np.ndarray
+    parameters: Parameters
+    models: list[Model]
+    rules: list[LinearRule]
+    x: np.ndarray
+    y: np.ndarray
+    rows: Rows
+    kernel: Callable
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Return the array itself, or a copy where a kernel could not write to it."""
+    return np.require(array, requirements=["C", "A", "W"])
+
+
+class BaseSGD(SparseCoefMixin, BaseEstimator):
+    """Base of the two; the parameters are described there."""
+
+    loss_functions: ClassVar[Mapping[str, LinearLoss]]
+    _passive_aggressive_loss: ClassVar[str]
+    _parameter_constraints: ClassVar[dict] = {
+        "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+        "fit_intercept": ["boolean"],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "shuffle": ["boolean"],
+        "verbose": ["verbose"],
+        "epsilon": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "eta0": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, None, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "average": [Interval(Integral, 0, None, closed="neither"), "boolean"],
+    }
+
+    def _check_settings(self, partial: bool = False) -> None:
+        """Raise ValueError where parameters do not go together."""
+        if self.early_stopping and partial:
+            raise ValueError("early_stopping should be False with partial_fit")
+        if self.learning_rate == "optimal" and self.alpha == 0:
+            raise ValueError(
+                "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the "
+                "optimal learning rate."
+            )
+        if self.learning_rate in ("pa1", "pa2") and self.loss != self._passive_aggressive_loss:
+            raise ValueError(
+                f"Learning rate '{self.learning_rate}' only works with loss "
+                f"'{self._passive_aggressive_loss}'."
+            )
+        if self.penalty == "elasticnet" and self.l1_ratio is None:
+            raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
+
+    def _check_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        """Return valid rows, in the precision of a model that has begun, and targets."""
+        coef = getattr(self, "coef_", None)
+        dtype = [np.float64, np.float32] if reset or coef is None else [coef.dtype]
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=dtype,
+            order="C",
+            accept_large_sparse=False,
+            reset=reset,
+        )
+        return X, y
+
+    def _check_weight(self, sample_weight: Any, X: Any) -> np.ndarray:
+        """Return the weights of the rows, empty where each counts once."""
+        if sample_weight is None:
+            return EVERY_ROW_ONCE[X.dtype]
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        if not weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return np.ascontiguousarray(weight)
+
+    def _initial(
+        self, shape: tuple[int, int], dtype: np.dtype, coef_init: Any, intercept_init: Any
+    ) -> Parameters:
+        """Return the parameters with which `fit` starts: zeros, or copies of the given ones."""
+        n_outputs, n_features = shape
+        W = np.zeros(shape, dtype)
+        b = np.zeros(n_outputs)
+        if coef_init is not None:
+            given = coef_init.toarray() if sparse.issparse(coef_init) else np.asarray(coef_init)
+            if n_outputs > 1 and given.shape != shape:
+                raise ValueError("Provided ``coef_`` does not match dataset. ")
+            if n_outputs == 1 and given.size != n_features:
+                raise ValueError("Provided coef_init does not match dataset.")
+            W[:] = given.reshape(shape)
+        if intercept_init is not None:
+            given = np.asarray(intercept_init)
+            if given.shape != (n_outputs,) and (n_outputs > 1 or given.shape != ()):
+                raise ValueError("Provided intercept_init does not match dataset.")
+            b[:] = given
+        averaged = np.zeros(shape if self.average else (0, 0), dtype)
+        return Parameters(W, b, averaged, np.zeros(n_outputs))
+
+    def _current(self, shape: tuple[int, int]) -> Parameters:
+        """Return the parameters with which `partial_fit` goes on; ``coef_`` is written to."""
+        if sparse.issparse(self.coef_):
+            raise ValueError("coef_ is sparse; call densify() before training goes on")
+        kept = self.__dict__.get("_unaveraged") if self.average else None
+        if kept is not None:
+            return Parameters(_writable(kept.W), kept.b, _writable(kept.A), kept.a)
+        W = _writable(self.coef_.reshape(shape))
+        averaged = np.zeros(shape if self.average else (0, 0), W.dtype)
+        return Parameters(W, np.array(self.intercept_, float), averaged, np.zeros(shape[0]))
+
+    def _publish(self, parameters: Parameters) -> None:
+        """Set ``coef_`` and ``intercept_``, to the average once there is one."""
+        W, b = parameters.W, parameters.b
+        if self.average:
+            self._unaveraged = parameters
+            if self.average <= self.t_ - 1:
+                W, b = parameters.A, parameters.a
+        self.coef_ = self._shaped(W)
+        self.intercept_ = b.astype(W.dtype)
+
+    def _shaped(self, W: np.ndarray) -> np.ndarray:
+        """Return ``coef_`` of the weights (k, d)."""
+        return W
+
+    def _stopping(self, max_iter: int, held_out: Any = None, score: Any = None) -> Stopping:
+        return Stopping(
+            max_iter,
+            -math.inf if self.tol is None else float(self.tol),
+            int(self.n_iter_no_change),
+            held_out,
+            score,
+            bool(self.verbose),
+        )
+
+    def _held_out(self, splitter: type, y: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+        """Return which rows are kept for early stopping."""
+        if not self.early_stopping:
+            return None
+        split = splitter(test_size=self.validation_fraction, random_state=self.random_state)
+        train, held = next(split.split(np.zeros((y.shape[0], 1)), y))
+        if weight.size and not (weight[held] > 0).any():
+            raise ValueError(
+                "The sample weights for validation set are all zero, consider using a different "
+                "random state."
+            )
+        if not (train.size and held.size):
+            raise ValueError(
+                f"Splitting {y.shape[0]} samples into a train set and a validation set with "
+                f"validation_fraction={self.validation_fraction!r} led to an empty set "
+                f"({train.size} and {held.size} samples). Please either change "
+                "validation_fraction, increase number of samples, or disable early_stopping."
+            )
+        mask = np.zeros(y.shape[0], bool)
+        mask[held] = True
+        return mask
+
+    def _scorer(
+        self,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray,
+        held_out: np.ndarray | None,
+        merit: Callable,
+    ) -> Callable[[np.ndarray, np.ndarray], float] | None:
+        """Return ``score(W, b)`` on the rows held out; ``merit(y, scores, weight)`` judges."""
+        if held_out is None:
+            return None
+        X_held, y_held = X[held_out], y[held_out]
+        weight_held = weight[held_out] if weight.size else None
+
+        def score(W: np.ndarray, b: np.ndarray) -> float:
+            return merit(y_held, safe_sparse_dot(X_held, W.T, dense_output=True) + b, weight_held)
+
+        return score
+
+    def _warn_after_fit(self) -> None:
+        if self.tol is not None and self.tol > -math.inf and self.n_iter_ == self.max_iter:
+            warnings.warn(
+                "Maximum number of iteration reached before convergence. Consider increasing "
+                "max_iter to improve the fit.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if self.power_t < 0:
+            warnings.warn(
+                "Negative values for `power_t` are deprecated in version 1.8 and will raise an "
+                "error in 1.10. Use values in the range [0.0, inf) instead.",
+                FutureWarning,
+                stacklevel=3,
+            )
+
+    def _seed(self, state: np.random.RandomState) -> int | None:
+        """Draw the seed of the order of the rows; it is drawn even if nothing is shuffled."""
+        seed = int(state.randint(MAX_SEED))
+        return seed if self.shuffle else None
+
+    def _online(self) -> Online:
+        """Return what `learn_one` works with, made anew if the model is no longer the same."""
+        online = self.__dict__.get("_online_state")
+        if online is not None and online.coef is self.coef_:
+            return online
+        if getattr(self, "coef_", None) is None:
+            raise NotFittedError(
+                f"This {type(self).__name__} has not seen data; call partial_fit or fit first"
+            )
+        self._check_settings(partial=True)
+        shape = (self.intercept_.shape[0], self.n_features_in_)
+        parameters = self._current(shape)
+        x = np.zeros((1, shape[1]), parameters.W.dtype)
+        outputs, kernel = self._outputs(shape[0])
+        stopping = Stopping(1, -math.inf, 1)
+        rules = [
+            make_rule(self, sparse=False, stopping=stopping, positive=positive, negative=negative)
+            for positive, negative in self._binary_weights(shape[0])
+        ]
+        models = [parameters.model(output, rules[0].truncate) for output in outputs]
+        return Online(
+            self.coef_,
+            parameters,
+            models,
+            rules,
+            x,
+            np.zeros(1, x.dtype),
+            as_rows(x, x.dtype),
+            kernel,
+        )
+
+    def _learn(self, x: Any, targets: Any, weight: np.ndarray | None = None) -> Self:
+        """Make one step on one row, one target per trained part."""
+        online = self._online()
+        online.x[0] = x
+        everything = EVERY_ROW_ONCE[online.x.dtype] if weight is None else weight
+        order = np.empty(0, np.int32)
+        for model, rule, target in zip(online.models, online.rules, targets, strict=True):
+            online.y[0] = target
+            begin(model, rule, self.t_)
+            if rule.truncate:
+                model.q[:] = 0
+            online.kernel(rule, model, online.rows, online.y, everything, order, 0, 1)
+            finish_(model)
+        self.t_ += 1
+        self.n_iter_ = 1
+        self._publish(online.parameters)
+        self._online_state = online._replace(coef=self.coef_)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_online_state"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,271 @@
+"""Linear regression trained by stochastic gradient descent, with scikit-learn's interface."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.model_selection import ShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD
+from fastnn.estimators.sgd_training import Parameters, make_rule, train
+from fastnn.inputs import as_rows
+from fastnn.kernels.linear import train_rows_
+from fastnn.kernels.linear_losses import TABLE, LinearLoss
+
+
+def _r2(y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
+    return float(r2_score(y, scores[:, 0], sample_weight=weight))
+
+
+class SGDRegressor(RegressorMixin, BaseSGD):
+    """Linear regression trained by stochastic gradient descent.
+
+    Parameters, attributes, numbers and messages are those of scikit-learn 1.9's class of this
+    name; `learn_one` and `predict_one` come on top.
+
+    Parameters
+    ----------
+    loss : str, default="squared_error"
+        "squared_error", "huber", "epsilon_insensitive" or "squared_epsilon_insensitive".
+    penalty, alpha, l1_ratio, fit_intercept, max_iter, tol, shuffle, verbose, epsilon
+        As in `SGDClassifier`.
+    random_state, eta0, validation_fraction, n_iter_no_change, warm_start, average
+        As in `SGDClassifier`.
+    learning_rate : str, default="invscaling"
+        As in `SGDClassifier`; "pa1" and "pa2" go with the epsilon-insensitive loss.
+    power_t : float, default=0.25
+        As in `SGDClassifier`.
+    early_stopping : bool, default=False
+        Whether a part of the rows is held out, whose R² ends training.
+
+    Attributes
+    ----------
+    coef_ : array (n_features,)
+        Weights, in the precision of ``X``.
+    intercept_ : array (1,)
+        The intercept.
+    n_iter_ : int
+        Epochs made.
+    t_ : float
+        One more than ``n_iter_ * n_samples``.
+    n_features_in_ : int
+        Features seen by `fit`.
+    feature_names_in_ : array (n_features_in_,)
+        Their names, where they are all strings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import SGDRegressor
+    >>> X = np.linspace(-1, 1, 50).reshape(-1, 1)
+    >>> model = SGDRegressor(random_state=0, tol=1e-6).fit(X, 2 * X[:, 0] + 1)
+    >>> print(model.predict([[0.5]]).round(1))
+    [2.]
+    """
+
+    loss_functions: ClassVar[Mapping[str, LinearLoss]] = {
+        name: loss for name, loss in TABLE.items() if loss.regression
+    }
+    _passive_aggressive_loss = "epsilon_insensitive"
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseSGD._parameter_constraints,
+        "loss": [StrOptions(set(loss_functions))],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        *,
+        penalty: str | None = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float = 0.1,
+        random_state: Any = None,
+        learning_rate: str = "invscaling",
+        eta0: float = 0.01,
+        power_t: float = 0.25,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        average: bool | int = False,
+    ) -> None:
+        self.loss = loss
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.verbose = verbose
+        self.epsilon = epsilon
+        self.random_state = random_state
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.average = average
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        coef_init: Any = None,
+        intercept_init: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n_samples, n_features)
+            Rows; float32 is trained in float32, all else in float64.
+        y : array-like, shape (n_samples,)
+            Targets.
+        coef_init : array-like, shape (n_features,), or None
+            Weights to start from.
+        intercept_init : array-like, shape (1,), or None
+            Intercept to start from.
+        sample_weight : array-like, shape (n_samples,), or None
+            Weights of the rows.
+
+        Returns
+        -------
+        self
+        """
+        self._check_settings()
+        X, y = self._check_data(X, y, reset=True)
+        if self.warm_start and getattr(self, "coef_", None) is not None:
+            coef_init = self.coef_ if coef_init is None else coef_init
+            intercept_init = self.intercept_ if intercept_init is None else intercept_init
+        parameters = self._initial((1, X.shape[1]), X.dtype, coef_init, intercept_init)
+        self.t_ = 1.0
+        self._train(X, y, sample_weight, parameters, self.max_iter)
+        self._warn_after_fit()
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train one epoch on the given rows, going on from the model so far.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n_samples, n_features)
+            Rows.
+        y : array-like, shape (n_samples,)
+            Targets.
+        sample_weight : array-like, shape (n_samples,), or None
+            Weights of the rows.
+
+        Returns
+        -------
+        self
+        """
+        first = getattr(self, "coef_", None) is None
+        if first:
+            self._check_settings(partial=True)
+        X, y = self._check_data(X, y, reset=first)
+        if first:
+            parameters = self._initial((1, X.shape[1]), X.dtype, None, None)
+        else:
+            parameters = self._current((1, X.shape[1]))
+        if not hasattr(self, "t_"):
+            self.t_ = 1.0
+        return self._train(X, y, sample_weight, parameters, 1)
+
+    def _train(
+        self, X: Any, y: np.ndarray, sample_weight: Any, parameters: Parameters, max_iter: int
+    ) -> Self:
+        y = np.ascontiguousarray(y, X.dtype)
+        weight = self._check_weight(sample_weight, X)
+        rows = as_rows(X, X.dtype)
+        held_out = self._held_out(ShuffleSplit, y, weight)
+        score = self._scorer(X, y, weight, held_out, _r2)
+        stopping = self._stopping(max_iter, held_out, score)
+        state = check_random_state(self.random_state)
+        seed = self._seed(state)
+        state.randint(1, MAX_SEED)  # scikit-learn draws one more, for its data set
+        rule = make_rule(self, sparse=rows.indptr.size > 0, stopping=stopping)
+        self.n_iter_ = train(
+            train_rows_,
+            rule,
+            parameters.model(slice(None), rule.truncate),
+            rows,
+            y,
+            weight,
+            t=self.t_,
+            seed=seed,
+            stopping=stopping,
+        )
+        self.t_ += self.n_iter_ * X.shape[0]
+        self._publish(parameters)
+        return self
+
+    def _shaped(self, W: np.ndarray) -> np.ndarray:
+        return W.ravel()
+
+    def _outputs(self, n_outputs: int) -> tuple[list[slice], Any]:
+        return [slice(None)], train_rows_
+
+    def _binary_weights(self, n_outputs: int) -> list[tuple[float, float]]:
+        return [(1.0, 1.0)]
+
+    def learn_one(self, x: Any, y: float) -> Self:
+        """Train on one row without checking it; as ``partial_fit([x], [y])``, but quickly.
+
+        Parameters
+        ----------
+        x : array-like, shape (n_features,)
+            Finite numbers.
+        y : float
+            Target.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "coef_"):
+            return self.partial_fit(np.reshape(x, (1, -1)), [y])
+        return self._learn(x, [y])
+
+    def predict_one(self, x: Any) -> float:
+        """Return the prediction for one row, without checking it.
+
+        Parameters
+        ----------
+        x : array-like, shape (n_features,)
+            Finite numbers.
+        """
+        return float(self.coef_ @ np.asarray(x) + self.intercept_[0])
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the prediction for each row.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        array (n_samples,)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
