@@ -4,6 +4,13 @@ A loop that calls one is vectorised, which a loop that calls the C library's is 
 returns the type it is given, and its limit, gradual underflow or overflow to infinity where
 that is the answer; NaN gives NaN.
 
+The largest errors, in units in the last place, on a CPU with FMA, of every float32 and of a search
+among millions of float64 (tens of thousands for the last two)::
+
+              exp   expm1  log   log1p  tanh  sigmoid  softplus  gauss_pdf  gauss_cdf
+    float32   0.86  1.37   0.83  1.39   1.50  1.50     1.66      1.27       1.50
+    float64   0.87  1.68   0.84  1.26   1.50  1.50     1.60      1.21       1.77
+
 How they work: ``exp(x) = 2^n (1 + p)`` with ``n`` the integer next to ``x / ln 2`` and ``p`` a
 polynomial in ``r = x - n ln 2`` (W. J. Cody and W. Waite, Software Manual for the Elementary
 Functions, 1980); ``log`` inverts this.  The other functions are built from the pair ``(n, p)``
@@ -371,7 +378,7 @@ def log1p(x):
 
 @elementary
 def tanh(x):
-    """Return ``tanh x``: by a polynomial near 0, as ``1 - 2 w / (1 + w)``, ``w = exp(-2 |x|)``, far."""
+    """Return ``tanh x``: ``1 - 2 w / (1 + w)`` with ``w = exp(-2 |x|)``; a polynomial near 0."""
     size = abs(x)
     one = constant(1, x)
     near = size + size * tanh_tail(size * size)
