@@ -41,13 +41,14 @@ def number(
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    left = value >= low if closed in ("both", "left") else value > low
-    right = value <= high if closed in ("both", "right") else value < high
+    found = float(value)
+    left = found >= low if closed in ("both", "left") else found > low
+    right = found <= high if closed in ("both", "right") else found < high
     if not (left and right):
         opening = "[" if closed in ("both", "left") else "("
         closing = "]" if closed in ("both", "right") else ")"
         raise ValueError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, got {value!r}")
-    return float(value)
+    return found
 
 
 def integer(name: str, value: Any, *, low: int = 1) -> int:

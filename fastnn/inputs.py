@@ -209,4 +209,4 @@ def _kernel_array(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return array if array.flags.writeable else array.copy()
     memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
     memory._owner = array  # type: ignore[attr-defined]  # keeps the memory alive
-    return np.frombuffer(memory, dtype).reshape(array.shape)
+    return np.frombuffer(memory, dtype=dtype).reshape(array.shape)  # type: ignore[call-overload]

@@ -208,7 +208,7 @@ class Network:
         rows, targets, _ = self._check(np.reshape(x, (1, -1)), np.reshape(y, (1, -1)), None)
         totals = np.zeros(2)
         train_samples_(
-            self.plan, self.parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, totals
+            self.plan, self.parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, 1, totals
         )
         return float(totals[0])
 
@@ -318,7 +318,8 @@ class Network:
             if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
                 raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
             weight = validation_data[2] if len(validation_data) == 3 else None
-            validation = self._check(*validation_data[:2], weight, name="validation_data X")
+            X_val, y_val = validation_data[:2]
+            validation = self._check(X_val, y_val, weight, name="validation_data X")
         previous = self._optimizer_state
         state = OptimizerState.fresh(optimizer, self.parameters)
         if warm_start and previous is not None and previous[0] == optimizer:

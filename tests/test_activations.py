@@ -7,6 +7,7 @@ import reference
 from fastnn.kernels import activations
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.losses import CODES, link_
+from fastnn.kernels.views import pointer, vector
 
 pytestmark = pytest.mark.kernel
 
@@ -15,17 +16,19 @@ NAMES = list(activations.TABLE)
 
 @kernel
 def activate(code, z, a):
-    activations.activate_(code, z, a)
+    activations.activate_(code, z.size, 0, pointer(z), pointer(a))
 
 
 @kernel
 def deactivate(code, z, a, delta):
-    activations.deactivate_(code, z, a, delta)
+    activations.deactivate_(code, z.size, 0, pointer(z), pointer(a), pointer(delta))
 
 
 @kernel
 def link(code, Z, A):
-    link_(code, Z, A)
+    n, k = Z.shape
+    for r in range(n):
+        link_(code, vector(pointer(Z), r * k, k), vector(pointer(A), r * k, k))
 
 
 def run(name, z):

@@ -1,37 +1,44 @@
 """A dense layer, forward and backward: for a row, a batch, a CSR row, against NumPy in float64."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import scipy.sparse
 
 from fastnn.kernels import dense
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.plan import Rows
+from fastnn.kernels.plan import Rows, borrow
+from fastnn.kernels.views import pointer
+from fastnn.network import make_plan
 
 pytestmark = pytest.mark.kernel
 
-SHAPES = [(1, 1), (1, 5), (5, 1), (3, 4), (4, 3), (7, 16), (17, 33)]
+SHAPES = [(1, 1), (1, 5), (5, 1), (3, 4), (4, 3), (7, 16), (17, 33), (40, 150)]
 
 
 @kernel
 def row(x, W, b, z, delta, below):
-    dense.row_forward_(x, W, b, z)
-    dense.row_backward_(W, delta, below)
+    n_in, n_out = W.shape
+    dense.forward_(n_in, n_out, pointer(x), pointer(W), pointer(b), pointer(z))
+    dense.backward_(n_in, n_out, pointer(delta), pointer(W), pointer(below))
 
 
 @kernel
 def row_update(x, W, b, keep, step):
-    dense.row_update_(x, W, b, keep, step)
+    n_in, n_out = W.shape
+    dense.update_(n_in, n_out, keep, pointer(x), pointer(step), pointer(W), pointer(b))
 
 
 @kernel
-def sparse_row(data, indices, W, b, z):
-    dense.sparse_row_forward_(data, indices, 0, indices.size, W, b, z)
+def sparse_row(plan, rows, targets, W, b, z):
+    dense.sparse_row_forward_(borrow(plan, rows, targets, targets.order), 0, W, b, z)
 
 
 @kernel
-def sparse_row_update(data, indices, W, b, keep, step):
-    dense.sparse_row_update_(data, indices, 0, indices.size, W, b, keep, step)
+def sparse_row_update(plan, rows, targets, W, b, keep, step):
+    job = borrow(plan, rows, targets, targets.order)
+    dense.sparse_row_update_(job, 0, W, b, keep, step)
 
 
 @kernel
@@ -43,9 +50,31 @@ def batch(n, n_in, n_out, x, params, z, delta, grads, below, scratch, guard):
 
 
 @kernel
-def sparse_batch(rows, order, start, stop, W, b, z, delta, gW, gb, guard):
-    dense.sparse_forward_(rows, order, start, stop, W, b, z, guard)
-    dense.sparse_gradient_(rows, order, start, stop, delta, gW, gb)
+def sparse_batch(plan, rows, targets, start, stop, W, b, z, delta, gW, gb, guard):
+    job = borrow(plan, rows, targets, targets.order)
+    dense.sparse_forward_(job, start, stop, W, b, z, guard)
+    dense.sparse_gradient_(job, start, stop, delta, gW, gb)
+
+
+class Ordered(NamedTuple):
+    """Targets with the order of the rows beside them."""
+
+    y: np.ndarray
+    weight: np.ndarray
+    order: np.ndarray
+
+
+def sparse_job(csr, precision, order=()):
+    """Return what `borrow` makes a job of: any plan, the CSR rows, targets and an order."""
+    rows = Rows(
+        np.empty((0, csr.shape[1]), precision),
+        csr.data,
+        csr.indices.astype(np.int32),
+        csr.indptr.astype(np.int64),
+    )
+    none = np.empty((0, 1), precision)
+    targets = Ordered(none, none[:, 0].copy(), np.array(order, np.int64))
+    return make_plan((csr.shape[1], 1), (), "squared_error", 0.0, 1.0), rows, targets
 
 
 class Layer:
@@ -68,7 +97,7 @@ class Layer:
 def test_row(shape, precision, rng):
     layer = Layer(rng, 1, *shape, precision)
     z, below = np.full(shape[1], 9, precision), np.full(shape[0], 9, precision)
-    row(layer.X[0], layer.W, layer.b, z, layer.delta[0], below)
+    row(layer.X, layer.W, layer.b, z, layer.delta, below)
     np.testing.assert_allclose(z, layer.z[0], **layer.tolerance)
     np.testing.assert_allclose(below, layer.below[0], **layer.tolerance)
 
@@ -84,8 +113,8 @@ def test_row_update(shape, keep, precision, rng):
     b = layer.b.astype(float) - step
     csr = scipy.sparse.csr_array(layer.X)
     copies = [(layer.W.copy(), layer.b.copy()) for _ in range(2)]
-    row_update(layer.X[0], *copies[0], keep, step)
-    sparse_row_update(csr.data, csr.indices, *copies[1], keep, step)
+    row_update(layer.X, *copies[0], keep, step)
+    sparse_row_update(*sparse_job(csr, precision), *copies[1], keep, step)
     for found in copies:
         np.testing.assert_allclose(found[0], W, **layer.tolerance)
         np.testing.assert_allclose(found[1], b, **layer.tolerance)
@@ -96,7 +125,7 @@ def test_sparse_row(shape, precision, rng):
     layer = Layer(rng, 1, *shape, precision)
     csr = scipy.sparse.csr_array(layer.X)
     z = np.full(shape[1], 9, precision)
-    sparse_row(csr.data, csr.indices, layer.W, layer.b, z)
+    sparse_row(*sparse_job(csr, precision), layer.W, layer.b, z)
     np.testing.assert_allclose(z, layer.z[0], **layer.tolerance)
 
 
@@ -131,13 +160,11 @@ def test_sparse_batch(shape, precision, rng):
     layer, guard = Layer(rng, 9, *shape, precision), 3
     order = rng.permutation(9)
     csr = scipy.sparse.csr_array(layer.X)
-    rows = Rows(
-        np.empty((0, shape[0]), precision), csr.data, csr.indices, csr.indptr.astype(np.int64)
-    )
     z = np.full(5 * shape[1] + guard, 77, precision)
     gW, gb = np.ones_like(layer.W), np.ones_like(layer.b)
     delta = layer.delta[order[2:7]]
-    sparse_batch(rows, order, 2, 7, layer.W, layer.b, z, delta, gW, gb, guard)
+    job = sparse_job(csr, precision, order)
+    sparse_batch(*job, 2, 7, layer.W, layer.b, z, delta, gW, gb, guard)
     picked = order[2:7]
     np.testing.assert_array_equal(z[:guard], 77)
     np.testing.assert_allclose(z[guard:], layer.z[picked].ravel(), **layer.tolerance)

@@ -6,8 +6,8 @@ import reference
 from scipy.special import softmax
 
 from fastnn.kernels import losses
-from fastnn.kernels.jit import kernel
-from fastnn.kernels.views import constant
+from fastnn.kernels.jit import helper, kernel
+from fastnn.kernels.views import constant, pointer, vector
 
 pytestmark = pytest.mark.kernel
 
@@ -15,15 +15,22 @@ NAMES = list(losses.TABLE)
 ELEMENTWISE = [name for name in NAMES if name != "cross_entropy"]
 
 
+@helper
+def row_of(matrix, r):
+    return vector(pointer(matrix), r * matrix.shape[1], matrix.shape[1])
+
+
 @kernel
 def rows(code, Z, Y, parameter, values, delta):
     for r in range(Z.shape[0]):
-        values[r] = losses.loss_row(code, Z, r, Y, r, constant(parameter, Z[0, 0]), delta)
+        z, y = row_of(Z, r), row_of(Y, r)
+        values[r] = losses.loss_row(code, z, y, constant(parameter, z[0]), row_of(delta, r))
 
 
 @kernel
 def link(code, Z, A):
-    losses.link_(code, Z, A)
+    for r in range(Z.shape[0]):
+        losses.link_(code, row_of(Z, r), row_of(A, r))
 
 
 def run(name, Z, Y, parameter=None):

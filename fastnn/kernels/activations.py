@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastnn.kernels.elementary import expm1, gauss_cdf, gauss_pdf, sigmoid, softplus, tanh
-from fastnn.kernels.jit import helper
+from fastnn.kernels.elementwise import map_, multiply_map_
+from fastnn.kernels.jit import scalar
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant
 
@@ -22,92 +23,92 @@ FAR = 1000.0
 LEAK = 0.01
 
 
-@helper
+@scalar
 def identity(z):
     """Return ``z``."""
     return z
 
 
-@helper
+@scalar
 def identity_derivative(z, a):
     """Return 1."""
     return constant(1, z)
 
 
-@helper
+@scalar
 def logistic(z):
     """Return ``1 / (1 + exp(-z))``."""
     return sigmoid(z)
 
 
-@helper
+@scalar
 def logistic_derivative(z, a):
     """Return ``a (1 - a)``."""
     return a * (constant(1, a) - a)
 
 
-@helper
+@scalar
 def hyperbolic_tangent(z):
     """Return ``tanh(z)``."""
     return tanh(z)
 
 
-@helper
+@scalar
 def hyperbolic_tangent_derivative(z, a):
     """Return ``1 - a^2``."""
     return constant(1, a) - a * a
 
 
-@helper
+@scalar
 def relu(z):
     """Return ``max(z, 0)``."""
     return max(z, constant(0, z))
 
 
-@helper
+@scalar
 def relu_derivative(z, a):
     """Return 1 where ``z > 0``, else ``a``, which is 0, or NaN."""
     return constant(1, z) if z > 0 else a
 
 
-@helper
+@scalar
 def leaky_relu(z):
     """Return ``max(z, 0.01 z)``."""
     return max(z, constant(LEAK, z) * z)
 
 
-@helper
+@scalar
 def leaky_relu_derivative(z, a):
     """Return 1 where ``z > 0``, else 0.01."""
     low = constant(LEAK, z) if z <= 0 else z  # NaN
     return constant(1, z) if z > 0 else low
 
 
-@helper
+@scalar
 def elu(z):
     """Return ``z`` where ``z > 0``, else ``exp(z) - 1``."""
     return z if z > 0 else expm1(z)
 
 
-@helper
+@scalar
 def elu_derivative(z, a):
     """Return 1 where ``z > 0``, else ``a + 1 = exp(z)``."""
     return constant(1, z) if z > 0 else a + constant(1, a)
 
 
-@helper
+@scalar
 def softplus_derivative(z, a):
     """Return ``sigmoid(z)``."""
     return sigmoid(z)
 
 
-@helper
+@scalar
 def silu(z):
     """Return ``z sigmoid(z)``."""
     return max(z, constant(-FAR, z)) * sigmoid(z)
 
 
-@helper
+@scalar
 def silu_derivative(z, a):
     """Return ``s (1 + z (1 - s))`` with ``s = sigmoid(z)``."""
     near = min(max(z, constant(-FAR, z)), constant(FAR, z))
@@ -115,26 +116,26 @@ def silu_derivative(z, a):
     return s * (constant(1, z) + near * sigmoid(-near))
 
 
-@helper
+@scalar
 def gelu(z):
     """Return ``z Phi(z)``, Phi the standard normal distribution function."""
     return max(z, constant(-FAR, z)) * gauss_cdf(z)
 
 
-@helper
+@scalar
 def gelu_derivative(z, a):
     """Return ``Phi(z) + z phi(z)``."""
     near = min(max(z, constant(-FAR, z)), constant(FAR, z))
     return gauss_cdf(near) + near * gauss_pdf(near)
 
 
-@helper
+@scalar
 def square(z):
     """Return ``z^2``."""
     return z * z
 
 
-@helper
+@scalar
 def square_derivative(z, a):
     """Return ``2 z``."""
     return z + z
@@ -167,18 +168,22 @@ ALIASES = {"sigmoid": "logistic"}
 CODES = {name: code for code, name in enumerate(TABLE)}
 CODES |= {alias: CODES[name] for alias, name in ALIASES.items()}
 
+_SHARED = {"map_": map_, "multiply_map_": multiply_map_}
 _ROWS = [{"f": row.function, "df": row.derivative} for row in TABLE.values()]
 
-#: ``activate_(code, z, a)`` writes ``a = f(z)``; both are vectors of one length.
+#: ``activate_(code, size, start, z, a)`` writes ``a = f(z)`` at ``size`` places from ``start``
+#: of two pointers.
 activate_ = dispatch(
-    "activate_", "z, a", "for i in range(z.size):\n    a[i] = {f}(z[i])", _ROWS, __name__
+    "activate_", "size, start, z, a", "map_({f}, size, start, z, a)", _ROWS, __name__, _SHARED
 )
 
-#: ``deactivate_(code, z, a, delta)`` turns ``dJ/da`` in ``delta`` into ``dJ/dz = dJ/da * da/dz``.
+#: ``deactivate_(code, size, start, z, a, delta)`` turns ``dJ/da`` in ``delta`` into
+#: ``dJ/dz = dJ/da * da/dz`` at ``size`` places from ``start``.
 deactivate_ = dispatch(
     "deactivate_",
-    "z, a, delta",
-    "for i in range(z.size):\n    delta[i] *= {df}(z[i], a[i])",
+    "size, start, z, a, delta",
+    "multiply_map_({df}, size, start, z, a, delta)",
     _ROWS,
     __name__,
+    _SHARED,
 )

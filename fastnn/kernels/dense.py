@@ -1,101 +1,95 @@
 """A dense layer ``z = x W + b``, forward and backward, for a row, a batch and CSR rows.
 
 ``W`` is (n_in, n_out), so the forward pass of a row adds up rows of ``W``: contiguous, without
-horizontal sums, and a sparse row visits fewer of them.
+horizontal sums, and a sparse row visits fewer of them.  A single output is a dot product.
 """
 
 from fastnn.kernels.gemm import gemm_bias_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.views import constant, vector
+from fastnn.kernels.row import rank_one_, row_backward_, row_forward_
+from fastnn.kernels.views import vector
 
 
 @helper
-def row_forward_(x, W, b, z):
-    """Write ``z = x W + b`` of one row."""
-    n_in, n_out = W.shape
-    for k in range(n_out):
-        z[k] = b[k]
-    j = 0
-    while j + 4 <= n_in:  # four rows of W a pass: z is loaded and stored a quarter as often
-        x0, x1, x2, x3 = x[j], x[j + 1], x[j + 2], x[j + 3]
-        for k in range(n_out):
-            z[k] += x0 * W[j, k] + x1 * W[j + 1, k] + x2 * W[j + 2, k] + x3 * W[j + 3, k]
-        j += 4
-    while j < n_in:
-        for k in range(n_out):
-            z[k] += x[j] * W[j, k]
-        j += 1
+def forward_(n_in, n_out, x, W, b, z):
+    """Write ``z = x W + b`` of one row; all are pointers."""
+    if n_out > 1:
+        row_forward_(n_in, n_out, x, W, b, z)
+        return
+    total = b[0]
+    row, weights = vector(x, 0, n_in), vector(W, 0, n_in)
+    for j in range(n_in):
+        total += row[j] * weights[j]
+    z[0] = total
 
 
 @helper
-def row_update_(x, W, b, keep, step):
-    """Subtract the gradient of one row: ``W <- keep W - x^T step``, ``b <- b - step``.
-
-    ``step`` is ``rate * delta``.
-    """
-    for j in range(W.shape[0]):
-        for k in range(W.shape[1]):
-            W[j, k] = keep * W[j, k] - x[j] * step[k]
-    for k in range(b.size):
-        b[k] -= step[k]
-
-
-@helper
-def row_backward_(W, delta, below):
+def backward_(n_in, n_out, delta, W, below):
     """Write ``below = delta W^T`` of one row."""
-    for j in range(W.shape[0]):
-        total = constant(0, delta[0])
-        for k in range(W.shape[1]):
-            total += W[j, k] * delta[k]
-        below[j] = total
+    if n_out > 1:
+        row_backward_(n_in, n_out, delta, W, below)
+        return
+    target, weights = vector(below, 0, n_in), vector(W, 0, n_in)
+    for j in range(n_in):
+        target[j] = delta[0] * weights[j]
 
 
 @helper
-def sparse_row_forward_(data, indices, first, last, W, b, z):
-    """Write ``z = x W + b`` of the CSR row at ``first:last``."""
+def update_(n_in, n_out, keep, x, step, W, b):
+    """Subtract the gradient of one row: ``W = keep W - x^T step``, ``b -= step``."""
+    if n_out > 1:
+        rank_one_(n_in, n_out, keep, x, step, W)
+    else:
+        rank_one_(1, n_in, keep, step, x, W)
+    bias, amount = vector(b, 0, n_out), vector(step, 0, n_out)
+    for k in range(n_out):
+        bias[k] -= amount[k]
+
+
+@helper
+def sparse_row_forward_(job, i, W, b, z):
+    """Write ``z = x W + b`` of CSR row ``i``."""
     for k in range(b.size):
         z[k] = b[k]
-    for p in range(first, last):
-        j = indices[p]
+    for p in range(job.indptr[i], job.indptr[i + 1]):
+        j = job.indices[p]
         for k in range(b.size):
-            z[k] += data[p] * W[j, k]
+            z[k] += job.data[p] * W[j, k]
 
 
 @helper
-def sparse_row_update_(data, indices, first, last, W, b, keep, step):
-    """Subtract the gradient of one CSR row; without decay only its own rows of ``W`` change."""
+def sparse_row_update_(job, i, W, b, keep, step):
+    """Subtract the gradient of CSR row ``i``; without decay only its own rows of ``W`` change."""
     if keep != 1:
         for j in range(W.shape[0]):
             for k in range(W.shape[1]):
                 W[j, k] *= keep
-    for p in range(first, last):
-        j = indices[p]
+    for p in range(job.indptr[i], job.indptr[i + 1]):
+        j = job.indices[p]
         for k in range(b.size):
-            W[j, k] -= data[p] * step[k]
+            W[j, k] -= job.data[p] * step[k]
     for k in range(b.size):
         b[k] -= step[k]
 
 
 @helper
-def sparse_forward_(rows, order, start, stop, W, b, z, z0):
-    """Write ``X W + b`` of CSR rows ``order[start:stop]`` to the block at ``z[z0]``."""
+def sparse_forward_(job, start, stop, W, b, z, z0):
+    """Write ``X W + b`` of CSR rows ``start:stop`` of the order to the block at ``z[z0]``."""
     for r in range(stop - start):
-        i = row_number(order, start + r)
         above = vector(z, z0 + r * b.size, b.size)
-        first, last = rows.indptr[i], rows.indptr[i + 1]
-        sparse_row_forward_(rows.data, rows.indices, first, last, W, b, above)
+        sparse_row_forward_(job, row_number(job, start + r), W, b, above)
 
 
 @helper
-def sparse_gradient_(rows, order, start, stop, delta, gW, gb):
+def sparse_gradient_(job, start, stop, delta, gW, gb):
     """Add ``X^T delta`` to ``gW`` and the column sums of ``delta`` to ``gb``, for CSR rows."""
     for r in range(stop - start):
-        i = row_number(order, start + r)
-        for p in range(rows.indptr[i], rows.indptr[i + 1]):
-            j = rows.indices[p]
+        i = row_number(job, start + r)
+        for p in range(job.indptr[i], job.indptr[i + 1]):
+            j = job.indices[p]
             for k in range(gb.size):
-                gW[j, k] += rows.data[p] * delta[r, k]
+                gW[j, k] += job.data[p] * delta[r, k]
         for k in range(gb.size):
             gb[k] += delta[r, k]
 

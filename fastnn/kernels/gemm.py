@@ -14,6 +14,7 @@ from typing import Any
 
 from fastnn.kernels.jit import JIT, helper
 from fastnn.kernels.simd import JOINED, tile_, tile_buffer, tile_shape, transpose_block_
+from fastnn.kernels.views import constant
 
 
 @helper
@@ -147,7 +148,7 @@ def _swapped_product_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, S, s0, lds, b
             )  # fmt: skip
             for r in range(width):
                 for j in range(n):
-                    start = S[s0 + (i + r) * lds + j] if begin else C.dtype.type(0)
+                    start = S[s0 + (i + r) * lds + j] if begin else constant(0, C[c0])
                     C[c0 + (i + r) * ldc + j] = start + turned[j * columns + r]
 
 
@@ -156,7 +157,7 @@ def product_loops_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s
     """Write ``C = [S +] A B`` one number at a time: what `_product_vectors_` must agree with."""
     for i in range(m):
         for j in range(n):
-            total = S[s0 + i * lds + j] if begin else C.dtype.type(0)
+            total = S[s0 + i * lds + j] if begin else constant(0, C[c0])
             for p in range(k):
                 total += A[a0 + i * a_row + p * a_column] * B[b0 + p * ldb + j]
             C[c0 + i * ldc + j] = total

@@ -1,12 +1,14 @@
 """The one place that calls Numba: compiler flags, the on-disk cache, and the reason for each.
 
-Three decorators, for the three kinds of compiled function in this folder:
+Four decorators, for the four kinds of compiled function in this folder:
 
 ``kernel``
     An entry point, called from Python.  Compiled at its first call for each
     precision and cached on disk.
 ``helper``
     Called from kernels only.  Compiled into them, so it needs no cache of its own.
+``scalar``
+    A helper on scalars, inlined wherever it is called.
 ``elementary``
     A scalar function such as ``exp`` whose rounding is part of its design: the
     compiler may fuse multiply-adds but not reorder sums.  `by_precision` joins a float32
@@ -97,7 +99,18 @@ def helper(function: Callable) -> Any:
     caller; here LLVM sees it first where it is linked into a kernel, which halves the time of
     a cold start.  Calling one from Python needs a kernel around it, or the JIT off.
     """
-    dispatcher = numba.njit(**FLAGS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return _linked(function, FLAGS)
+
+
+def scalar(function: Callable) -> Any:
+    """Compile a `helper` on scalars that is inlined, so that the loop around it is vectorised."""
+    return _linked(function, {**FLAGS, "forceinline": True})
+
+
+def _linked(function: Callable, flags: dict[str, Any]) -> Any:
+    """Compile a function for linking into kernels only."""
+    options: dict[str, Any] = {**flags, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher: Any = numba.njit(**options)(function)
     if JIT:
         with contextlib.suppress(AttributeError):
             compiler = dispatcher._compiler

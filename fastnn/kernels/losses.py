@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid
-from fastnn.kernels.jit import elementary, helper
+from fastnn.kernels.jit import elementary, helper, scalar
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant
 
 
-@helper
+@scalar
 def log_loss(z, y, parameter):
     """Return ``-(y log a + (1 - y) log(1 - a))``, ``a = sigmoid(z)``, from ``z``.
 
@@ -31,37 +31,37 @@ def log_loss(z, y, parameter):
     return value + wrong * size if wrong != 0 else value
 
 
-@helper
+@scalar
 def log_loss_delta(z, y, parameter):
     """Return ``a - y``."""
     return sigmoid(z) - y
 
 
-@helper
+@scalar
 def squared_error(z, y, parameter):
     """Return ``(z - y)^2 / 2``."""
     return constant(0.5, z) * (z - y) * (z - y)
 
 
-@helper
+@scalar
 def squared_error_delta(z, y, parameter):
     """Return ``z - y``."""
     return z - y
 
 
-@helper
+@scalar
 def absolute_error(z, y, parameter):
     """Return ``|z - y|``."""
     return abs(z - y)
 
 
-@helper
+@scalar
 def absolute_error_delta(z, y, parameter):
     """Return the sign of ``z - y``; 0, a subgradient, at the kink."""
     return quantile_delta(z, y, constant(0.5, z)) * constant(2, z)
 
 
-@helper
+@scalar
 def huber(z, y, parameter):
     """Return ``r^2 / 2`` where ``|r| <= p``, else ``p (|r| - p/2)``, with ``r = z - y``."""
     size = abs(z - y)
@@ -70,7 +70,7 @@ def huber(z, y, parameter):
     return parameter * (size - constant(0.5, z) * parameter)
 
 
-@helper
+@scalar
 def huber_delta(z, y, parameter):
     """Return ``r`` clipped to ``[-p, p]``."""
     return min(max(z - y, -parameter), parameter)
@@ -89,20 +89,20 @@ def poisson(z, y, parameter):
     return y * (expm1(d) - d) if d < 1 else (exp(z) - y) - y * d
 
 
-@helper
+@scalar
 def poisson_delta(z, y, parameter):
     """Return ``mu - y``."""
     return exp(z) - y
 
 
-@helper
+@scalar
 def quantile(z, y, parameter):
     """Return ``p (y - z)`` where ``y >= z``, else ``(1 - p) (z - y)``."""
     r = y - z
     return parameter * r if r >= 0 else (parameter - constant(1, z)) * r
 
 
-@helper
+@scalar
 def quantile_delta(z, y, parameter):
     """Return ``-p`` where ``y > z``, ``1 - p`` where ``y < z``; 0, a subgradient, at the kink."""
     if y > z:
@@ -113,17 +113,17 @@ def quantile_delta(z, y, parameter):
 
 
 @helper
-def softmax_row_(Z, r, A):
-    """Write the softmax of row ``r`` of ``Z`` to row ``r`` of ``A``; they may be one array."""
-    largest = Z[r, 0]
-    for k in range(1, Z.shape[1]):
-        largest = max(largest, Z[r, k])
+def softmax_row_(z, a):
+    """Write the softmax of the scores ``z`` to ``a``; they may be one vector."""
+    largest = z[0]
+    for k in range(1, z.size):
+        largest = max(largest, z[k])
     total = constant(0, largest)
-    for k in range(Z.shape[1]):
-        A[r, k] = exp(Z[r, k] - largest)
-        total += A[r, k]
-    for k in range(Z.shape[1]):
-        A[r, k] /= total
+    for k in range(z.size):
+        a[k] = exp(z[k] - largest)
+        total += a[k]
+    for k in range(z.size):
+        a[k] /= total
 
 
 @elementary
@@ -136,44 +136,45 @@ def surprise(z, largest, normaliser):
 
 
 @helper
-def cross_entropy_row(Z, r, Y, i, parameter, delta):
+def cross_entropy_row(z, y, parameter, delta):
     """Return ``-sum_k y_k log a_k``, ``a = softmax(z)``, by log-sum-exp; write ``a - y``.
 
-    ``Y`` has one column, the number of the class, or a column of probabilities per class.
+    ``y`` is the number of the class, or a probability per class.
     """
-    largest = Z[r, 0]
-    for k in range(1, Z.shape[1]):
-        largest = max(largest, Z[r, k])
+    largest = z[0]
+    for k in range(1, z.size):
+        largest = max(largest, z[k])
     total = constant(0, largest)
-    for k in range(Z.shape[1]):
-        delta[r, k] = exp(Z[r, k] - largest)
-        total += delta[r, k]
+    for k in range(z.size):
+        delta[k] = exp(z[k] - largest)
+        total += delta[k]
     normaliser = log(total)
-    if Y.shape[1] == 1:
-        label = int(Y[i, 0])
-        for k in range(Z.shape[1]):
-            delta[r, k] /= total
-        delta[r, label] -= constant(1, total)
-        return surprise(Z[r, label], largest, normaliser)
+    if y.size == 1:
+        label = int(y[0])
+        scale = constant(1, total) / total
+        for k in range(z.size):
+            delta[k] *= scale
+        delta[label] -= constant(1, total)
+        return surprise(z[label], largest, normaliser)
     mass = constant(0, largest)
     value = constant(0, largest)
-    for k in range(Z.shape[1]):
-        mass += Y[i, k]
-        if Y[i, k] != 0:
-            value += Y[i, k] * surprise(Z[r, k], largest, normaliser)
-    for k in range(Z.shape[1]):
-        delta[r, k] = delta[r, k] * (mass / total) - Y[i, k]
+    for k in range(z.size):
+        mass += y[k]
+        if y[k] != 0:
+            value += y[k] * surprise(z[k], largest, normaliser)
+    for k in range(z.size):
+        delta[k] = delta[k] * (mass / total) - y[k]
     return value
 
 
 def elementwise(value: Callable, delta: Callable, name: str) -> Callable:
     """Return the row function of an elementwise loss: sum of values, ``delta`` written."""
 
-    def row(Z, r, Y, i, parameter, gradient):  # type: ignore[no-untyped-def]
-        total = constant(0, Z[r, 0])
-        for k in range(Z.shape[1]):
-            total += value(Z[r, k], Y[i, k], parameter)
-            gradient[r, k] = delta(Z[r, k], Y[i, k], parameter)
+    def row(z, y, parameter, gradient):  # type: ignore[no-untyped-def]
+        total = constant(0, z[0])
+        for k in range(z.size):
+            total += value(z[k], y[k], parameter)
+            gradient[k] = delta(z[k], y[k], parameter)
         return total
 
     row.__name__ = row.__qualname__ = f"{name}_row"  # Numba links by name
@@ -181,24 +182,24 @@ def elementwise(value: Callable, delta: Callable, name: str) -> Callable:
 
 
 @helper
-def identity_link_(Z, r, A):
+def identity_link_(z, a):
     """Write ``a = z``."""
-    for k in range(Z.shape[1]):
-        A[r, k] = Z[r, k]
+    for k in range(z.size):
+        a[k] = z[k]
 
 
 @helper
-def sigmoid_link_(Z, r, A):
+def sigmoid_link_(z, a):
     """Write ``a = sigmoid(z)``."""
-    for k in range(Z.shape[1]):
-        A[r, k] = sigmoid(Z[r, k])
+    for k in range(z.size):
+        a[k] = sigmoid(z[k])
 
 
 @helper
-def exp_link_(Z, r, A):
+def exp_link_(z, a):
     """Write ``a = exp(z)``."""
-    for k in range(Z.shape[1]):
-        A[r, k] = exp(Z[r, k])
+    for k in range(z.size):
+        a[k] = exp(z[k])
 
 
 class Loss(NamedTuple):
@@ -275,21 +276,21 @@ TABLE: dict[str, Loss] = {
 }
 CODES = {name: code for code, name in enumerate(TABLE)}
 
-#: ``loss_row(code, Z, r, Y, i, parameter, delta)`` returns J of scores ``Z[r]`` and target
-#: ``Y[i]`` and writes ``delta[r] = dJ/dz``.
+#: ``loss_row(code, z, y, parameter, delta)`` returns J of one row's scores ``z`` and targets
+#: ``y`` and writes ``delta = dJ/dz``.
 loss_row = dispatch(
     "loss_row",
-    "Z, r, Y, i, parameter, delta",
-    "return {row}(Z, r, Y, i, parameter, delta)",
+    "z, y, parameter, delta",
+    "return {row}(z, y, parameter, delta)",
     [{"row": loss.row} for loss in TABLE.values()],
     __name__,
 )
 
-#: ``link_(code, Z, A)`` writes the prediction of every row of scores.
+#: ``link_(code, z, a)`` writes the prediction of one row of scores; ``a`` may be ``z``.
 link_ = dispatch(
     "link_",
-    "Z, A",
-    "for r in range(Z.shape[0]):\n    {link}(Z, r, A)",
+    "z, a",
+    "{link}(z, a)",
     [{"link": loss.link} for loss in TABLE.values()],
     __name__,
 )

@@ -8,47 +8,47 @@ from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import link_
 from fastnn.kernels.network import CHUNK, add_gradient_, forward_, gather_, loss_
 from fastnn.kernels.optimizers import step_
-from fastnn.kernels.plan import row_number
-from fastnn.kernels.views import constant, matrix, vector
+from fastnn.kernels.plan import borrow, row_number, row_weight
+from fastnn.kernels.views import constant, pointer, vector
 
 
 @helper
-def scratch_size(plan):
+def scratch_size(job):
     """Return the length of the scratch vector: the largest transposed weight matrix."""
     largest = 0
-    for l in range(plan.weights.size):
-        largest = max(largest, plan.sizes[l] * plan.sizes[l + 1])
+    for l in range(job.n_layers):
+        largest = max(largest, job.sizes[l] * job.sizes[l + 1])
     return largest
 
 
 @helper
-def batch_weight(targets, order, start, stop):
-    """Return ``sum_i w_i`` over rows ``order[start:stop]``."""
-    if targets.weight.size == 0:
+def batch_weight(job, start, stop):
+    """Return ``sum_i w_i`` over rows ``start:stop`` of the order."""
+    if not job.weighted:
         return float(stop - start)
     total = 0.0
     for t in range(start, stop):
-        total += targets.weight[row_number(order, t)]
+        total += row_weight(job, row_number(job, t))
     return total
 
 
 @helper
-def weights_of(plan, flat, l):
+def weights_of(job, flat, l):
     """Return the weights of layer ``l``, without its biases, as a vector."""
-    return vector(flat, plan.weights[l], plan.biases[l] - plan.weights[l])
+    return vector(flat, job.weights[l], job.biases[l] - job.weights[l])
 
 
 @helper
-def penalise_(plan, params, rule, normaliser, grads):
+def penalise_(job, params, rule, normaliser, grads):
     """Return the value of the penalties and add their gradient to ``grads``."""
     l2 = rule.l2 + rule.alpha / normaliser
     if l2 == 0 and rule.l1 == 0:
         return 0.0
     value = 0.0
     lasso, ridge = constant(rule.l1, params[0]), constant(l2, params[0])
-    for l in range(plan.weights.size):
-        W = weights_of(plan, params, l)
-        gW = weights_of(plan, grads, l)
+    for l in range(job.n_layers):
+        W = weights_of(job, params, l)
+        gW = weights_of(job, grads, l)
         squares = constant(0, params[0])
         sizes = constant(0, params[0])
         for i in range(W.size):
@@ -76,23 +76,23 @@ def clip_(grads, largest):
 
 
 @helper
-def decay_(plan, params, amount):
+def decay_(job, params, amount):
     """Take ``amount * W`` from the weights of every layer."""
     if amount == 0:
         return
     keep = constant(1 - amount, params[0])
-    for l in range(plan.weights.size):
-        W = weights_of(plan, params, l)
+    for l in range(job.n_layers):
+        W = weights_of(job, params, l)
         for i in range(W.size):
             W[i] *= keep
 
 
 @helper
-def update_(plan, params, rule, rate, normaliser, t, grads, slots):
+def update_(job, params, rule, rate, normaliser, t, grads, slots):
     """Make one step from the gradient of a batch and clear it; return the penalties' value."""
-    value = penalise_(plan, params, rule, normaliser, grads)
+    value = penalise_(job, params, rule, normaliser, grads)
     clip_(grads, rule.clip_norm)
-    decay_(plan, params, rate * rule.weight_decay)
+    decay_(job, params, rate * rule.weight_decay)
     step_(rule.optimizer, params, grads, slots, rate, rule.options, t)
     for i in range(grads.size):
         grads[i] = constant(0, grads[0])
@@ -113,25 +113,27 @@ def train_batches_(
     and all but the last without ``steps``: its gradient gathers in ``grads``, which is zero
     before the first call and after a step.  Otherwise ``normaliser`` is 0.
     """
-    chunk = min(batch_size, CHUNK)
-    z = np.empty(chunk * plan.units[-1], params.dtype)
-    a = np.empty_like(z)
-    delta = np.empty_like(z)
-    scratch = np.empty(scratch_size(plan), params.dtype)
+    job = borrow(plan, rows, targets, order)
+    chunk = min(batch_size, CHUNK) * plan.units[-1]
+    work_z = np.empty(chunk, params.dtype)
+    work_a = np.empty(chunk, params.dtype)
+    work_delta = np.empty(chunk, params.dtype)
+    work_scratch = np.empty(scratch_size(job), params.dtype)
+    z, a, delta = pointer(work_z), pointer(work_a), pointer(work_delta)
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
-        weight = batch_weight(targets, order, first, last)
+        weight = batch_weight(job, first, last)
         divisor = normaliser
         if divisor == 0:
             divisor = weight if rule.mean else 1.0
         totals[0] += add_gradient_(
-            plan, params, rows, targets, order, first, last, 1 / divisor,
-            z, a, delta, grads, scratch,
+            job, pointer(params), first, last, 1 / divisor,
+            z, a, delta, pointer(grads), pointer(work_scratch),
         )  # fmt: skip
         totals[1] += weight
         if steps:
             t += 1
-            penalty = update_(plan, params, rule, rate, divisor, t, grads, slots)
+            penalty = update_(job, params, rule, rate, divisor, t, grads, slots)
             totals[0] += penalty * divisor
 
 
@@ -143,21 +145,23 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     link; row ``t`` belongs to ``order[t]``.  Where ``targets`` has rows, adds
     ``sum_i w_i J_i`` and ``sum_i w_i`` to ``totals`` (2,) float64.
     """
-    chunk = min(stop - start, CHUNK)
+    job = borrow(plan, rows, targets, order)
+    chunk = min(stop - start, CHUNK) * plan.units[-1]
     n_out = plan.sizes[-1]
-    z = np.empty(chunk * plan.units[-1], params.dtype)
-    a = np.empty_like(z)
+    work_z = np.empty(chunk, params.dtype)
+    work_a = np.empty(chunk, params.dtype)
+    z, a = pointer(work_z), pointer(work_a)
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)
-        gather_(plan, rows, order, first, last, a)
-        forward_(plan, params, rows, order, first, last, z, a)
+        gather_(job, first, last, a)
+        forward_(job, pointer(params), first, last, z, a)
         if targets.y.shape[0] > 0:
-            totals[0] += loss_(plan, targets, order, first, last, 1.0, z, a)
-            totals[1] += batch_weight(targets, order, first, last)
-        if out.shape[0] > 0:
-            Z = matrix(z, (last - first) * plan.units[plan.sizes.size - 1], last - first, n_out)
+            totals[0] += loss_(job, first, last, 1.0, z, a)
+            totals[1] += batch_weight(job, first, last)
+        for r in range(min(last, out.shape[0]) - first):
+            top = (last - first) * plan.units[plan.sizes.size - 1]
+            scores = vector(z, top + r * n_out, n_out)
             if linked:
-                link_(plan.loss, Z, Z)
-            for r in range(last - first):
-                for k in range(n_out):
-                    out[first + r, k] = Z[r, k]
+                link_(plan.loss, scores, scores)
+            for k in range(n_out):
+                out[first + r, k] = scores[k]

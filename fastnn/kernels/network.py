@@ -5,7 +5,7 @@ of the output back to the input, ``dJ/dW[l] = a[l-1]^T delta``, ``dJ/db[l] = sum
 ``delta <- (delta W[l]^T) * f'(z[l-1])``.
 
 The workspace of ``B`` rows is three flat vectors ``z, a, delta`` of ``B * plan.units[-1]``
-entries; block 0 of ``a`` is the input itself.
+entries; block 0 of ``a`` is the input itself.  All vectors are `pointer`s.
 """
 
 from fastnn.kernels.activations import activate_, deactivate_
@@ -18,7 +18,7 @@ from fastnn.kernels.dense import (
 )
 from fastnn.kernels.jit import helper
 from fastnn.kernels.losses import loss_row
-from fastnn.kernels.plan import row_number
+from fastnn.kernels.plan import row_number, row_weight
 from fastnn.kernels.views import constant, matrix, vector
 
 #: Rows that go through the network together: enough to keep the matrix products busy, few
@@ -27,94 +27,84 @@ CHUNK = 256
 
 
 @helper
-def gather_(plan, rows, order, start, stop, a):
-    """Copy dense rows ``order[start:stop]`` to block 0 of ``a``; CSR rows are read in place."""
-    if rows.indptr.size > 0:
+def gather_(job, start, stop, a):
+    """Copy dense rows ``start:stop`` of the order to block 0 of ``a``; CSR rows stay in place."""
+    if job.sparse:
         return
-    block = matrix(a, 0, stop - start, plan.sizes[0])
+    width = job.sizes[0]
     for r in range(stop - start):
-        i = row_number(order, start + r)
-        for j in range(plan.sizes[0]):
-            block[r, j] = rows.dense[i, j]
+        x = vector(job.dense, row_number(job, start + r) * width, width)
+        row = vector(a, r * width, width)
+        for j in range(width):
+            row[j] = x[j]
 
 
 @helper
-def forward_(plan, params, rows, order, start, stop, z, a):
+def forward_(job, params, start, stop, z, a):
     """Write scores and activations of the gathered rows, layer by layer."""
     batch = stop - start
-    for l in range(plan.weights.size):
-        n_in, n_out = plan.sizes[l], plan.sizes[l + 1]
-        w0, b0 = plan.weights[l], plan.biases[l]
-        below, above = batch * plan.units[l], batch * plan.units[l + 1]
-        if l == 0 and rows.indptr.size > 0:
+    for l in range(job.n_layers):
+        n_in, n_out = job.sizes[l], job.sizes[l + 1]
+        w0, b0 = job.weights[l], job.biases[l]
+        below, above = batch * job.units[l], batch * job.units[l + 1]
+        if l == 0 and job.sparse:
             W = matrix(params, w0, n_in, n_out)
-            b = vector(params, b0, n_out)
-            sparse_forward_(rows, order, start, stop, W, b, z, above)
+            sparse_forward_(job, start, stop, W, vector(params, b0, n_out), z, above)
         else:
             batch_forward_(batch, n_in, n_out, a, below, params, w0, b0, z, above)
-        if l + 1 < plan.weights.size:
-            size = batch * n_out
-            activate_(plan.activations[l], vector(z, above, size), vector(a, above, size))
+        if l + 1 < job.n_layers:
+            activate_(job.activations[l], batch * n_out, above, z, a)
 
 
 @helper
-def loss_(plan, targets, order, start, stop, scale, z, delta):
+def loss_(job, start, stop, scale, z, delta):
     """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``."""
     batch = stop - start
-    n_out = plan.sizes[-1]
-    top = batch * plan.units[plan.sizes.size - 1]
-    Z = matrix(z, top, batch, n_out)
-    D = matrix(delta, top, batch, n_out)
-    parameter = constant(plan.loss_parameter, z[0])
+    n_out = job.sizes[job.n_layers]
+    top = batch * job.units[job.n_layers]
+    parameter = constant(job.loss_parameter, z[0])
     total = 0.0
     for r in range(batch):
-        i = row_number(order, start + r)
-        weight = constant(plan.loss_scale, z[0])
-        if targets.weight.size > 0:
-            weight *= targets.weight[i]
-        total += weight * loss_row(plan.loss, Z, r, targets.y, i, parameter, D)
-        factor = weight * constant(scale, z[0])
+        i = row_number(job, start + r)
+        scores = vector(z, top + r * n_out, n_out)
+        gradient = vector(delta, top + r * n_out, n_out)
+        y = vector(job.y, i * job.n_targets, job.n_targets)
+        weight = job.loss_scale * row_weight(job, i)
+        total += weight * loss_row(job.loss, scores, y, parameter, gradient)
+        factor = constant(weight * scale, z[0])
         for k in range(n_out):
-            D[r, k] *= factor
+            gradient[k] *= factor
     return total
 
 
 @helper
-def backward_(plan, params, rows, order, start, stop, z, a, delta, grads, scratch):
+def backward_(job, params, start, stop, z, a, delta, grads, scratch):
     """Add the gradient to ``grads``, from the output's ``delta`` down."""
     batch = stop - start
-    for down in range(plan.weights.size):
-        l = plan.weights.size - 1 - down
-        n_in, n_out = plan.sizes[l], plan.sizes[l + 1]
-        w0, b0 = plan.weights[l], plan.biases[l]
-        below, above = batch * plan.units[l], batch * plan.units[l + 1]
-        if l == 0 and rows.indptr.size > 0:
-            W = matrix(grads, w0, n_in, n_out)
+    for down in range(job.n_layers):
+        l = job.n_layers - 1 - down
+        n_in, n_out = job.sizes[l], job.sizes[l + 1]
+        w0, b0 = job.weights[l], job.biases[l]
+        below, above = batch * job.units[l], batch * job.units[l + 1]
+        if l == 0 and job.sparse:
+            gW = matrix(grads, w0, n_in, n_out)
             D = matrix(delta, above, batch, n_out)
-            sparse_gradient_(rows, order, start, stop, D, W, vector(grads, b0, n_out))
+            sparse_gradient_(job, start, stop, D, gW, vector(grads, b0, n_out))
         else:
             batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0)
         if l > 0:
-            size = batch * n_in
             batch_backward_(batch, n_in, n_out, delta, above, params, w0, delta, below, scratch)
-            deactivate_(
-                plan.activations[l - 1],
-                vector(z, below, size),
-                vector(a, below, size),
-                vector(delta, below, size),
-            )
+            deactivate_(job.activations[l - 1], batch * n_in, below, z, a, delta)
 
 
 @helper
-def add_gradient_(
-    plan, params, rows, targets, order, start, stop, scale, z, a, delta, grads, scratch
-):
-    """Return ``sum_i w_i J_i`` of rows ``order[start:stop]``; add ``scale`` times its gradient."""
+def add_gradient_(job, params, start, stop, scale, z, a, delta, grads, scratch):
+    """Return ``sum_i w_i J_i`` of rows ``start:stop``; add ``scale`` times its gradient."""
     total = 0.0
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)
-        gather_(plan, rows, order, first, last, a)
-        forward_(plan, params, rows, order, first, last, z, a)
-        total += loss_(plan, targets, order, first, last, scale, z, delta)
-        backward_(plan, params, rows, order, first, last, z, a, delta, grads, scratch)
+        gather_(job, first, last, a)
+        forward_(job, params, first, last, z, a)
+        total += loss_(job, first, last, scale, z, delta)
+        backward_(job, params, first, last, z, a, delta, grads, scratch)
     return total

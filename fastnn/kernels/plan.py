@@ -3,11 +3,12 @@
 They are data, not types, so one compiled signature per precision serves every network.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnn.kernels.jit import helper
+from fastnn.kernels.views import pointer
 
 
 class Plan(NamedTuple):
@@ -112,7 +113,68 @@ class Rule(NamedTuple):
     clip_norm: float
 
 
+class Job(NamedTuple):
+    """A plan, rows, targets and the order of the rows, as `pointer`s and numbers.
+
+    The fields are those of `Plan`, `Rows` and `Targets`.  ``dense`` and ``y`` are flat.
+    """
+
+    n_layers: int
+    sizes: Any
+    weights: Any
+    biases: Any
+    units: Any
+    activations: Any
+    loss: int
+    loss_parameter: float
+    loss_scale: float
+    sparse: bool
+    dense: Any
+    data: Any
+    indices: Any
+    indptr: Any
+    n_targets: int
+    y: Any
+    weighted: bool
+    weight: Any
+    ordered: bool
+    order: Any
+
+
 @helper
-def row_number(order, t):
-    """Return the row visited at time ``t``; an empty ``order`` is the natural one."""
-    return order[t] if order.size > 0 else t
+def borrow(plan, rows, targets, order):
+    """Return the `Job` of a kernel's arguments."""
+    return Job(
+        plan.weights.size,
+        pointer(plan.sizes),
+        pointer(plan.weights),
+        pointer(plan.biases),
+        pointer(plan.units),
+        pointer(plan.activations),
+        plan.loss,
+        plan.loss_parameter,
+        plan.loss_scale,
+        rows.indptr.size > 0,
+        pointer(rows.dense),
+        pointer(rows.data),
+        pointer(rows.indices),
+        pointer(rows.indptr),
+        targets.y.shape[1],
+        pointer(targets.y),
+        targets.weight.size > 0,
+        pointer(targets.weight),
+        order.size > 0,
+        pointer(order),
+    )
+
+
+@helper
+def row_number(job, t):
+    """Return the row visited at time ``t``; without an order it is the natural one."""
+    return job.order[t] if job.ordered else t
+
+
+@helper
+def row_weight(job, i):
+    """Return the weight of row ``i``."""
+    return float(job.weight[i]) if job.weighted else 1.0

@@ -88,7 +88,7 @@ def host_shape(context: Any) -> Shape:
     return _SHAPES["other"]
 
 
-class _Emitter:
+class Emitter:
     """Emits operations on vectors of ``lanes`` numbers of one precision.
 
     Addresses are pointers to one number, in steps of one number.
@@ -200,12 +200,12 @@ def _tile_function(
     arg = dict(zip(_TILE_ARGUMENTS, function.args, strict=True))
 
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    emit = _Emitter(builder, element, shape.width)
+    emit = Emitter(builder, element, shape.width)
     lanes = emit.lanes
     together = lanes // columns if columns else 1
     step = _I64(together)
     # A vector of A just long enough for `together` entries crosses fewer cache lines.
-    few = _Emitter(builder, element, shape.width // lanes << (together - 1).bit_length())
+    few = Emitter(builder, element, shape.width // lanes << (together - 1).bit_length())
     width = _I64(columns) if columns else arg["last"]
     masks = [None] * (shape.vectors - 1) + [emit.first(width)]
 
@@ -311,7 +311,7 @@ def _transpose_function(module: ir.Module, element: ir.Type, width: int) -> ir.F
     a, a_row, c, c_row, rows, columns = function.args
 
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    emit = _Emitter(builder, element, width)
+    emit = Emitter(builder, element, width)
     lanes = range(emit.lanes)
     mask = emit.first(columns)
     block = []
@@ -346,7 +346,9 @@ def _transpose_function(module: ir.Module, element: ir.Type, width: int) -> ir.F
 
 
 def _address(context: Any, builder: ir.IRBuilder, array: Any, value: Any, offset: Any) -> Any:
-    return builder.gep(context.make_array(array)(context, builder, value).data, [offset])
+    if isinstance(array, types.Array):
+        value = context.make_array(array)(context, builder, value).data
+    return builder.gep(value, [offset])
 
 
 def _heights(rows: int) -> list[int]:
@@ -485,7 +487,7 @@ def prefetch_(typing: Any, array: Any, position: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], *args)
-        _Emitter(builder, ir.FloatType(), 16).prefetch(address)
+        Emitter(builder, ir.FloatType(), 16).prefetch(address)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
@@ -498,7 +500,7 @@ def fused_multiply_adds(typing: Any, rounds: Any, like: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width = host_shape(context).width
-        emit = _Emitter(builder, context.get_value_type(like.dtype), width)
+        emit = Emitter(builder, context.get_value_type(like.dtype), width)
         entry = builder.block
         loop = builder.append_basic_block("peak.loop")
         done = builder.append_basic_block("peak.done")

@@ -13,7 +13,12 @@ from fastnn.kernels.jit import helper
 
 
 def dispatch(
-    name: str, arguments: str, body: str, rows: Iterable[dict[str, Callable]], module: str
+    name: str,
+    arguments: str,
+    body: str,
+    rows: Iterable[dict[str, Callable]],
+    module: str,
+    shared: dict[str, Callable] | None = None,
 ) -> Any:
     """Compile ``name(code, arguments)``, which runs ``body`` with the functions of row ``code``.
 
@@ -29,13 +34,15 @@ def dispatch(
         The functions of each row, in the order of the codes.
     module : str
         The ``__name__`` of the module that the function belongs to.
+    shared : dict, optional
+        Further names that ``body`` uses.
 
     Returns
     -------
     callable
         Raises ValueError for a code outside the table.
     """
-    namespace: dict[str, Any] = {"__name__": module}
+    namespace: dict[str, Any] = {"__name__": module, **(shared or {})}
     lines = [f"def {name}(code, {arguments}):"]
     for code, row in enumerate(rows):
         names = {key: f"{key}_{code}" for key in row}

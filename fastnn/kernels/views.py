@@ -1,8 +1,10 @@
-"""Views of a flat vector formed by pointer arithmetic, and constants of a given precision.
+"""Borrowed memory: pointers and views without reference counts; constants of a precision.
 
-Slicing and reshaping inside a kernel costs about 20 ns a view (reference counts); these cost
-nothing.  They borrow the memory: the flat vector must outlive them, as an argument of the
-kernel does.  They are not bounds-checked: offsets come from a `Plan`, which is.
+Every use of an array in a kernel may count its references up and down, two atomic operations
+of 5 ns; slicing and reshaping cost 20.  A `pointer` is indexed like a flat array and costs
+nothing, nor does a `vector` or `matrix` formed from it.  All of them borrow the memory: the
+array must outlive them, as an argument of the kernel does.  Pointers and the offsets of views
+are not bounds-checked; they come from a `Plan`.
 """
 
 from typing import Any
@@ -12,8 +14,10 @@ from fastnn.kernels.jit import JIT, intrinsic, types
 if JIT:
 
     def _view(context: Any, builder: Any, flat: tuple, result: Any, start: Any, shape: list) -> Any:
-        """Emit an array header at ``flat.data + start`` without a reference count."""
-        source = context.make_array(flat[0])(context, builder, flat[1])
+        """Emit an array header at ``flat + start`` without a reference count."""
+        kind, data = flat
+        if isinstance(kind, types.Array):
+            data = context.make_array(kind)(context, builder, data).data
         view = context.make_array(result)(context, builder)
         itemsize = context.get_constant(
             types.intp, context.get_abi_sizeof(context.get_data_type(result.dtype))
@@ -23,13 +27,31 @@ if JIT:
             strides.insert(0, builder.mul(strides[0], extent))
         context.populate_array(
             view,
-            data=builder.gep(source.data, [start]),
+            data=builder.gep(data, [start]),
             shape=shape,
             strides=strides,
             itemsize=itemsize,
             meminfo=None,
         )
         return view._getvalue()
+
+    @intrinsic
+    def pointer(typing: Any, array: Any) -> Any:
+        """Return a C-contiguous array's memory, to be indexed as a flat vector."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return context.make_array(array)(context, builder, args[0]).data
+
+        return types.CPointer(array.dtype)(array), codegen
+
+    @intrinsic
+    def offset(typing: Any, base: Any, start: Any) -> Any:
+        """Return the pointer ``start`` places behind a pointer."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.gep(args[0], [args[1]])
+
+        return base(base, types.intp), codegen
 
     @intrinsic
     def vector(typing: Any, flat: Any, start: Any, size: Any) -> Any:
@@ -68,6 +90,14 @@ if JIT:
         return like(found, like), codegen
 
 else:
+
+    def pointer(array: Any) -> Any:
+        """Return a C-contiguous array's memory, to be indexed as a flat vector."""
+        return array.reshape(-1)
+
+    def offset(base: Any, start: Any) -> Any:
+        """Return the pointer ``start`` places behind a pointer."""
+        return base[start:]
 
     def vector(flat: Any, start: Any, size: Any) -> Any:
         """Return the 1-D view ``flat[start : start + size]``."""
