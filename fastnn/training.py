@@ -238,6 +238,8 @@ def train_epoch(
                 stop = min(start + max(size // batch_size, 1) * batch_size, n)
                 normaliser = 0.0
             steps = not large or stop == batch_end
+            if large and start % batch_size == 0:
+                gradient[:] = 0
             train_batches_(
                 plan, parameters, rows, targets, order, start, stop, batch_size, normaliser,
                 rule, rate, gradient, state.slots, state.t, steps, totals,

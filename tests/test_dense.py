@@ -42,18 +42,18 @@ def sparse_row_update(plan, rows, targets, W, b, keep, step):
 
 
 @kernel
-def batch(n, n_in, n_out, x, params, z, delta, grads, below, scratch, guard):
+def batch(n, n_in, n_out, x, params, z, delta, grads, below, scratch, guard, accumulate):
     b0 = guard + n_in * n_out
     dense.batch_forward_(n, n_in, n_out, x, guard, params, guard, b0, z, guard)
-    dense.batch_gradient_(n, n_in, n_out, x, guard, delta, guard, grads, guard, b0)
+    dense.batch_gradient_(n, n_in, n_out, x, guard, delta, guard, grads, guard, b0, accumulate)
     dense.batch_backward_(n, n_in, n_out, delta, guard, params, guard, below, guard, scratch)
 
 
 @kernel
-def sparse_batch(plan, rows, targets, start, stop, W, b, z, delta, gW, gb, guard):
+def sparse_batch(plan, rows, targets, start, stop, W, b, z, delta, gW, gb, guard, accumulate):
     job = borrow(plan, rows, targets, targets.order)
     dense.sparse_forward_(job, start, stop, W, b, z, guard)
-    dense.sparse_gradient_(job, start, stop, delta, gW, gb)
+    dense.sparse_gradient_(job, start, stop, delta, gW, gb, accumulate)
 
 
 class Ordered(NamedTuple):
@@ -129,9 +129,10 @@ def test_sparse_row(shape, precision, rng):
     np.testing.assert_allclose(z, layer.z[0], **layer.tolerance)
 
 
+@pytest.mark.parametrize("accumulate", [True, False])
 @pytest.mark.parametrize("n", [1, 2, 9, 40])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_batch(shape, n, precision, rng):
+def test_batch(shape, n, accumulate, precision, rng):
     """Blocks inside flat vectors: what lies around them stays as it is."""
     layer, guard = Layer(rng, n, *shape, precision), 3
 
@@ -140,14 +141,26 @@ def test_batch(shape, n, precision, rng):
         return np.concatenate([around, *(part.ravel() for part in parts), around]).astype(precision)
 
     z, below = flat(np.zeros((n, shape[1]))), flat(np.zeros((n, shape[0])))
-    grads = flat(np.ones_like(layer.W), np.ones_like(layer.b))  # to be added to
+    grads = flat(np.ones_like(layer.W), np.ones_like(layer.b))  # to be added to, or not
     scratch = np.zeros(shape[0] * shape[1], precision)
     params = flat(layer.W, layer.b)
-    batch(n, *shape, flat(layer.X), params, z, flat(layer.delta), grads, below, scratch, guard)
+    batch(
+        n,
+        *shape,
+        flat(layer.X),
+        params,
+        z,
+        flat(layer.delta),
+        grads,
+        below,
+        scratch,
+        guard,
+        accumulate,
+    )
     for found, parts in [
         (z, [layer.z]),
         (below, [layer.below]),
-        (grads, [layer.gW + 1, layer.gb + 1]),
+        (grads, [layer.gW + accumulate, layer.gb + accumulate]),
     ]:
         expected = np.concatenate([part.ravel() for part in parts])
         np.testing.assert_allclose(found[guard:-guard], expected, **layer.tolerance)
@@ -155,8 +168,9 @@ def test_batch(shape, n, precision, rng):
         np.testing.assert_array_equal(found[-guard:], 77)
 
 
+@pytest.mark.parametrize("accumulate", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_sparse_batch(shape, precision, rng):
+def test_sparse_batch(shape, accumulate, precision, rng):
     layer, guard = Layer(rng, 9, *shape, precision), 3
     order = rng.permutation(9)
     csr = scipy.sparse.csr_array(layer.X)
@@ -164,10 +178,10 @@ def test_sparse_batch(shape, precision, rng):
     gW, gb = np.ones_like(layer.W), np.ones_like(layer.b)
     delta = layer.delta[order[2:7]]
     job = sparse_job(csr, precision, order)
-    sparse_batch(*job, 2, 7, layer.W, layer.b, z, delta, gW, gb, guard)
+    sparse_batch(*job, 2, 7, layer.W, layer.b, z, delta, gW, gb, guard, accumulate)
     picked = order[2:7]
     np.testing.assert_array_equal(z[:guard], 77)
     np.testing.assert_allclose(z[guard:], layer.z[picked].ravel(), **layer.tolerance)
     expected = layer.X[picked].astype(float).T @ delta.astype(float)
-    np.testing.assert_allclose(gW, expected + 1, **layer.tolerance)
-    np.testing.assert_allclose(gb, delta.sum(axis=0) + 1, **layer.tolerance)
+    np.testing.assert_allclose(gW, expected + accumulate, **layer.tolerance)
+    np.testing.assert_allclose(gb, delta.sum(axis=0) + accumulate, **layer.tolerance)

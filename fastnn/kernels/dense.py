@@ -8,7 +8,7 @@ from fastnn.kernels.gemm import gemm_bias_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.plan import row_number
 from fastnn.kernels.row import rank_one_, row_backward_, row_forward_
-from fastnn.kernels.views import vector
+from fastnn.kernels.views import constant, vector
 
 
 @helper
@@ -82,8 +82,17 @@ def sparse_forward_(job, start, stop, W, b, z, z0):
 
 
 @helper
-def sparse_gradient_(job, start, stop, delta, gW, gb):
-    """Add ``X^T delta`` to ``gW`` and the column sums of ``delta`` to ``gb``, for CSR rows."""
+def sparse_gradient_(job, start, stop, delta, gW, gb, accumulate):
+    """Write ``X^T delta`` to ``gW`` and the column sums of ``delta`` to ``gb``, or add them.
+
+    The rows of ``X`` are CSR rows ``start:stop`` of the order.
+    """
+    if not accumulate:
+        for j in range(gW.shape[0]):
+            for k in range(gb.size):
+                gW[j, k] = constant(0, gb[0])
+        for k in range(gb.size):
+            gb[k] = constant(0, gb[0])
     for r in range(stop - start):
         i = row_number(job, start + r)
         for p in range(job.indptr[i], job.indptr[i + 1]):
@@ -103,10 +112,13 @@ def batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, z, z0):
 
 
 @helper
-def batch_gradient_(batch, n_in, n_out, x, x0, delta, d0, grads, w0, b0):
-    """Add ``X^T delta`` and the column sums of ``delta`` to the layer's part of ``grads``."""
-    gemm_tn_(n_in, n_out, batch, x, x0, n_in, delta, d0, n_out, grads, w0, n_out, True)
+def batch_gradient_(batch, n_in, n_out, x, x0, delta, d0, grads, w0, b0, accumulate):
+    """Write ``X^T delta`` and the column sums of ``delta`` to ``grads``, or add them."""
+    gemm_tn_(n_in, n_out, batch, x, x0, n_in, delta, d0, n_out, grads, w0, n_out, accumulate)
     gb = vector(grads, b0, n_out)
+    if not accumulate:
+        for k in range(n_out):
+            gb[k] = constant(0, gb[0])
     for r in range(batch):
         d = vector(delta, d0 + r * n_out, n_out)
         for k in range(n_out):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import link_
-from fastnn.kernels.network import CHUNK, add_gradient_, forward_, gather_, loss_
+from fastnn.kernels.network import CHUNK, forward_, gather_, gradient_, loss_
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.views import constant, pointer, vector
@@ -89,13 +89,11 @@ def decay_(job, params, amount):
 
 @helper
 def update_(job, params, rule, rate, normaliser, t, grads, slots):
-    """Make one step from the gradient of a batch and clear it; return the penalties' value."""
+    """Make one step from the gradient of a batch; return the penalties' value."""
     value = penalise_(job, params, rule, normaliser, grads)
     clip_(grads, rule.clip_norm)
     decay_(job, params, rate * rule.weight_decay)
     step_(rule.optimizer, params, grads, slots, rate, rule.options, t)
-    for i in range(grads.size):
-        grads[i] = constant(0, grads[0])
     return value
 
 
@@ -110,8 +108,8 @@ def train_batches_(
     weight, to ``totals`` (2,) float64.  ``t`` is the number of steps made before.
 
     A batch too large for one call comes in several, each with the whole batch's ``normaliser``
-    and all but the last without ``steps``: its gradient gathers in ``grads``, which is zero
-    before the first call and after a step.  Otherwise ``normaliser`` is 0.
+    and all but the last without ``steps``: its gradient adds up in ``grads``, which is zero
+    before the first call.  Otherwise ``normaliser`` is 0 and ``grads`` is scratch.
     """
     job = borrow(plan, rows, targets, order)
     chunk = min(batch_size, CHUNK) * plan.units[-1]
@@ -126,9 +124,9 @@ def train_batches_(
         divisor = normaliser
         if divisor == 0:
             divisor = weight if rule.mean else 1.0
-        totals[0] += add_gradient_(
+        totals[0] += gradient_(
             job, pointer(params), first, last, 1 / divisor,
-            z, a, delta, pointer(grads), pointer(work_scratch),
+            z, a, delta, pointer(grads), normaliser != 0, pointer(work_scratch),
         )  # fmt: skip
         totals[1] += weight
         if steps:

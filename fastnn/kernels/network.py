@@ -78,8 +78,8 @@ def loss_(job, start, stop, scale, z, delta):
 
 
 @helper
-def backward_(job, params, start, stop, z, a, delta, grads, scratch):
-    """Add the gradient to ``grads``, from the output's ``delta`` down."""
+def backward_(job, params, start, stop, z, a, delta, grads, accumulate, scratch):
+    """Write the gradient to ``grads``, or add it, from the output's ``delta`` down."""
     batch = stop - start
     for down in range(job.n_layers):
         l = job.n_layers - 1 - down
@@ -89,22 +89,23 @@ def backward_(job, params, start, stop, z, a, delta, grads, scratch):
         if l == 0 and job.sparse:
             gW = matrix(grads, w0, n_in, n_out)
             D = matrix(delta, above, batch, n_out)
-            sparse_gradient_(job, start, stop, D, gW, vector(grads, b0, n_out))
+            sparse_gradient_(job, start, stop, D, gW, vector(grads, b0, n_out), accumulate)
         else:
-            batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0)
+            batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0, accumulate)
         if l > 0:
             batch_backward_(batch, n_in, n_out, delta, above, params, w0, delta, below, scratch)
             deactivate_(job.activations[l - 1], batch * n_in, below, z, a, delta)
 
 
 @helper
-def add_gradient_(job, params, start, stop, scale, z, a, delta, grads, scratch):
-    """Return ``sum_i w_i J_i`` of rows ``start:stop``; add ``scale`` times its gradient."""
+def gradient_(job, params, start, stop, scale, z, a, delta, grads, accumulate, scratch):
+    """Return ``sum_i w_i J_i`` of rows; write, or add, ``scale`` times its gradient."""
     total = 0.0
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)
         gather_(job, first, last, a)
         forward_(job, params, first, last, z, a)
         total += loss_(job, first, last, scale, z, delta)
-        backward_(job, params, first, last, z, a, delta, grads, scratch)
+        backward_(job, params, first, last, z, a, delta, grads, accumulate, scratch)
+        accumulate = True
     return total

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fastnn.kernels.jit import helper
 from fastnn.kernels.table import dispatch
-from fastnn.kernels.views import constant
+from fastnn.kernels.views import constant, vector
 
 
 @helper
@@ -27,9 +27,10 @@ def momentum_(params, grads, slots, rate, options, t):
     """``v = mu v - rate * g;  w += v``  (Polyak 1964)."""
     alpha = constant(rate, params[0])
     mu = constant(options[0], params[0])
+    velocity = vector(slots, 0, params.size)
     for i in range(params.size):
-        slots[0, i] = mu * slots[0, i] - alpha * grads[i]
-        params[i] += slots[0, i]
+        velocity[i] = mu * velocity[i] - alpha * grads[i]
+        params[i] += velocity[i]
 
 
 @helper
@@ -37,9 +38,10 @@ def nesterov_(params, grads, slots, rate, options, t):
     """``v = mu v - rate * g;  w += mu v - rate * g``  (Sutskever et al. 2013, eq. 3-4)."""
     alpha = constant(rate, params[0])
     mu = constant(options[0], params[0])
+    velocity = vector(slots, 0, params.size)
     for i in range(params.size):
-        slots[0, i] = mu * slots[0, i] - alpha * grads[i]
-        params[i] += mu * slots[0, i] - alpha * grads[i]
+        velocity[i] = mu * velocity[i] - alpha * grads[i]
+        params[i] += mu * velocity[i] - alpha * grads[i]
 
 
 @helper
@@ -57,10 +59,12 @@ def adam_(params, grads, slots, rate, options, t):
     alpha = constant(rate * correction / (1 - options[0] ** t), params[0])
     scale = 1.0 if options[3] != 0 else correction
     epsilon = constant(options[2] * scale, params[0])
+    m = vector(slots, 0, params.size)
+    v = vector(slots, params.size, params.size)
     for i in range(params.size):
-        slots[0, i] = beta_1 * slots[0, i] + rest_1 * grads[i]
-        slots[1, i] = beta_2 * slots[1, i] + rest_2 * grads[i] * grads[i]
-        params[i] -= alpha * slots[0, i] / (math.sqrt(slots[1, i]) + epsilon)
+        m[i] = beta_1 * m[i] + rest_1 * grads[i]
+        v[i] = beta_2 * v[i] + rest_2 * grads[i] * grads[i]
+        params[i] -= alpha * m[i] / (math.sqrt(v[i]) + epsilon)
 
 
 @helper
@@ -70,9 +74,10 @@ def rmsprop_(params, grads, slots, rate, options, t):
     rho = constant(options[0], params[0])
     rest = constant(1 - options[0], params[0])
     epsilon = constant(options[1], params[0])
+    s = vector(slots, 0, params.size)
     for i in range(params.size):
-        slots[0, i] = rho * slots[0, i] + rest * grads[i] * grads[i]
-        params[i] -= alpha * grads[i] / (math.sqrt(slots[0, i]) + epsilon)
+        s[i] = rho * s[i] + rest * grads[i] * grads[i]
+        params[i] -= alpha * grads[i] / (math.sqrt(s[i]) + epsilon)
 
 
 @helper
@@ -80,9 +85,10 @@ def adagrad_(params, grads, slots, rate, options, t):
     """``s += g^2;  w -= rate * g / (sqrt(s) + eps)``  (Duchi et al. 2011)."""
     alpha = constant(rate, params[0])
     epsilon = constant(options[0], params[0])
+    s = vector(slots, 0, params.size)
     for i in range(params.size):
-        slots[0, i] += grads[i] * grads[i]
-        params[i] -= alpha * grads[i] / (math.sqrt(slots[0, i]) + epsilon)
+        s[i] += grads[i] * grads[i]
+        params[i] -= alpha * grads[i] / (math.sqrt(s[i]) + epsilon)
 
 
 class Optimizer(NamedTuple):
