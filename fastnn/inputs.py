@@ -55,8 +55,16 @@ def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X")
         raise ValueError(f"{name} has {X.shape[1]} features, but the network takes {n_features}")
     if sparse and X.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold numbers, got a sparse matrix of {X.dtype}")
+    if hasattr(X, "check_format"):  # an index out of range would read other memory
+        try:
+            X.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"{name} is not a valid sparse matrix: {error}") from None
     rows = as_rows(X, dtype)
-    check_finite(rows.data if sparse else rows.dense, name)
+    if sparse:
+        check_finite(rows.data, f"{name}.data")
+    else:
+        check_finite(rows.dense, name)
     return rows
 
 
@@ -91,6 +99,7 @@ def check_targets(
     n: int,
     n_outputs: int,
     dtype: np.dtype,
+    prefix: str = "",
 ) -> Targets:
     """Turn targets and weights into the kernels' layout.
 
@@ -109,6 +118,8 @@ def check_targets(
         Rows of X; outputs of the network.
     dtype : numpy.dtype
         float32 or float64.
+    prefix : str
+        Of the arguments' names in an error, such as "validation ".
 
     Raises
     ------
@@ -117,36 +128,44 @@ def check_targets(
     TypeError
         Targets that are not numbers.
     """
-    y = _numbers(y, dtype, "y")
+    name = f"{prefix}y"
+    y = _numbers(y, dtype, name)
     if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, n_outputs)):
         raise ValueError(
-            f"y must have shape (n,) or (n, {n_outputs}), one column per output; got {y.shape}"
+            f"{name} must have shape (n,) or (n, {n_outputs}), one column per output; got {y.shape}"
         )
     if y.shape[0] != n:
-        raise ValueError(f"X has {n} rows, but y has {y.shape[0]}")
-    columns = y.reshape(n, -1)
-    labels = kind == "class" and (columns.shape[1] == 1 and n_outputs > 1)
-    if columns.shape[1] != n_outputs and not labels:
-        raise ValueError(f"y has one column, but the network has {n_outputs} outputs")
-    if labels and columns.dtype.kind == "f" and not np.array_equal(columns, np.floor(columns)):
-        raise ValueError("y must hold class numbers; some are not integers")
-    columns = _kernel_array(columns, dtype)
-    check_finite(columns, "y")
-    low, high = columns.min(), columns.max()
+        raise ValueError(f"{prefix}X has {n} rows, but {name} has {y.shape[0]}")
+    given = y.reshape(n, -1)
+    labels = kind == "class" and (given.shape[1] == 1 and n_outputs > 1)
+    if given.shape[1] != n_outputs and not labels:
+        raise ValueError(f"{name} has one column, but the network has {n_outputs} outputs")
+    columns = _kernel_array(given, dtype)
+    check_finite(columns, name)
+    low, high = given.min(), given.max()
     if labels and (low < 0 or high >= n_outputs):
         raise ValueError(
-            f"y must hold class numbers 0 to {n_outputs - 1}, found {low:g} to {high:g}"
+            f"{name} must hold class numbers 0 to {n_outputs - 1}, found {low:g} to {high:g}"
         )
+    if labels and given.dtype.kind == "f":
+        broken = given != np.floor(given)
+        if broken.any():
+            raise ValueError(f"{name} must hold class numbers, found {given[broken][0]:g}")
     if not labels and kind in ("class", "probability") and (low < 0 or high > 1):
-        raise ValueError(f"{loss} takes y in [0, 1], found {low:g} to {high:g}")
-    if not labels and kind == "class" and not np.allclose(columns.sum(axis=1), 1, atol=1e-4):
-        raise ValueError(f"{loss} takes rows of probabilities in y that add up to 1")
+        raise ValueError(f"{loss} takes {name} in [0, 1], found {low:g} to {high:g}")
+    if not labels and kind == "class":
+        sums = columns.sum(axis=1)
+        worst = sums[np.argmax(np.abs(sums - 1))]
+        if abs(worst - 1) > 1e-4:
+            raise ValueError(f"{loss} takes rows of {name} that add up to 1, found {worst:g}")
     if kind == "count" and low < 0:
-        raise ValueError(f"{loss} takes y >= 0, found {low:g}")
-    return Targets(columns, check_weight(sample_weight, n, dtype))
+        raise ValueError(f"{loss} takes {name} >= 0, found {low:g}")
+    return Targets(columns, check_weight(sample_weight, n, dtype, f"{prefix}sample_weight"))
 
 
-def check_weight(sample_weight: Any, n: int, dtype: np.dtype) -> np.ndarray:
+def check_weight(
+    sample_weight: Any, n: int, dtype: np.dtype, name: str = "sample_weight"
+) -> np.ndarray:
     """Return the weight of each row, or an empty array where every row counts once.
 
     Raises
@@ -156,15 +175,15 @@ def check_weight(sample_weight: Any, n: int, dtype: np.dtype) -> np.ndarray:
     """
     if sample_weight is None:
         return np.empty(0, dtype)
-    weight = _numbers(sample_weight, dtype, "sample_weight")
+    weight = _numbers(sample_weight, dtype, name)
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+        raise ValueError(f"{name} must have shape ({n},), got {weight.shape}")
     weight = _kernel_array(weight, dtype)
-    check_finite(weight, "sample_weight")
+    check_finite(weight, name)
     if weight.min() < 0:
-        raise ValueError(f"sample_weight must not be negative, found {weight.min():g}")
+        raise ValueError(f"{name} must not be negative, found {weight.min():g}")
     if not weight.any():
-        raise ValueError("sample_weight is zero for every row; nothing is left to train on")
+        raise ValueError(f"{name} is zero for every row; nothing is left to train on")
     return weight
 
 
@@ -207,6 +226,6 @@ def _kernel_array(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         array = np.require(array, dtype, ["C", "A"])
     if array.flags.writeable or array.size == 0:
         return array if array.flags.writeable else array.copy()
-    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    memory._owner = array  # type: ignore[attr-defined]  # keeps the memory alive
-    return np.frombuffer(memory, dtype=dtype).reshape(array.shape)  # type: ignore[call-overload]
+    memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory._owner = array  # keeps it alive
+    return np.frombuffer(memory, dtype).reshape(array.shape)

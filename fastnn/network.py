@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from fastnn import initializers
 from fastnn.errors import choose, integer, number
@@ -78,7 +79,8 @@ class Network:
     Attributes
     ----------
     parameters : array (n_parameters,)
-        All weights and biases, writable; `weights` and `biases` are views of it.
+        All weights and biases, writable; `weights` and `biases` are views of it.  Layer by
+        layer, the weights row by row, then the biases.
     plan : fastnn.kernels.plan.Plan
         What the kernels are told of the network.
 
@@ -111,16 +113,16 @@ class Network:
         self.activation = _check_activation(activation, len(sizes) - 2)
         self.loss_name = choose("loss", loss, losses.TABLE)
         self.loss_parameter = _check_loss_parameter(loss, loss_parameter)
-        self.loss_scale = number("loss_scale", loss_scale, low=0, closed="right")
+        self.loss_scale = number("loss_scale", loss_scale, low=0, closed="neither")
         if loss == "cross_entropy" and sizes[-1] < 2:
             raise ValueError(
                 "cross_entropy needs at least 2 outputs, one per class, got 1; "
                 'use loss="log_loss" with one output for two classes'
             )
         self.dtype = _check_dtype(dtype)
-        self._rng = np.random.default_rng(random_state)
+        self._rng = _check_random_state(random_state)
         self._lay_out()
-        self.parameters = np.zeros(int(self.plan.biases[-1]) + sizes[-1], self.dtype)
+        self._parameters = np.zeros(int(self.plan.biases[-1]) + sizes[-1], self.dtype)
         for W in self.weights:
             W[:] = initializers.draw(init, self._rng, *W.shape)
         self._optimizer_state: tuple[str, OptimizerState] | None = None
@@ -129,6 +131,20 @@ class Network:
         self.plan = make_plan(
             self.layer_sizes, self.activation, self.loss_name, self.loss_parameter, self.loss_scale
         )
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """All weights and biases, flat and writable; what is assigned to it is copied."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: Any) -> None:
+        values = np.asarray(values)
+        if values.shape != self._parameters.shape:
+            raise ValueError(
+                f"parameters must have shape {self._parameters.shape}, got {values.shape}"
+            )
+        self._parameters[:] = values
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -199,13 +215,15 @@ class Network:
 
         Parameters
         ----------
-        x : array-like, shape (n_features,)
+        x : array-like, shape (n_features,), or sparse matrix, shape (1, n_features)
         y : number or array-like, shape (n_outputs,)
             A class number, or one target per output.
         learning_rate : float
         """
-        rate = number("learning_rate", learning_rate, low=0)
-        rows, targets, _ = self._check(np.reshape(x, (1, -1)), np.reshape(y, (1, -1)), None)
+        rate = number("learning_rate", learning_rate, low=0, closed="left")
+        if not scipy.sparse.issparse(x):
+            x = np.reshape(x, (1, -1))
+        rows, targets, _ = self._check(x, np.reshape(y, (1, -1)), None)
         totals = np.zeros(2)
         train_samples_(
             self.plan, self.parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, 1, totals
@@ -257,8 +275,8 @@ class Network:
         epochs : int
             Passes over the rows, at most.
         reduction : {"mean", "sum"}
-            Whether a batch's gradient is the weighted mean or the sum of its rows'.  A batch of
-            one row steps in proportion to the row's weight.
+            Whether a batch's gradient is the weighted mean or the sum of its rows'.  With
+            ``batch_size=1`` a step is in proportion to the row's weight.
         shuffle : bool
             Whether each epoch draws a new order.
         sample_weight : array-like, shape (n,), optional
@@ -312,14 +330,21 @@ class Network:
             number("tol", tol, low=0),
             integer("n_iter_no_change", n_iter_no_change),
         )
+        rate = number("learning_rate", learning_rate, low=0, closed="left")
+        warmup = integer("warmup_epochs", warmup_epochs, low=0)
+        changing = as_schedule(schedule)
+        _check_callbacks(callbacks)
         rows, targets, n = self._check(X, y, sample_weight)
+        size = n if batch_size is None else integer("batch_size", batch_size)
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
-                raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
-            weight = validation_data[2] if len(validation_data) == 3 else None
-            X_val, y_val = validation_data[:2]
-            validation = self._check(X_val, y_val, weight, name="validation_data X")
+                raise TypeError(
+                    "validation_data must be a tuple (X, y) or (X, y, sample_weight), got "
+                    f"{type(validation_data).__name__}"
+                )
+            X_v, y_v, *weight_v = validation_data
+            validation = self._check(X_v, y_v, *weight_v or (None,), prefix="validation ")
         previous = self._optimizer_state
         state = OptimizerState.fresh(optimizer, self.parameters)
         if warm_start and previous is not None and previous[0] == optimizer:
@@ -330,11 +355,11 @@ class Network:
             return train(
                 self, rows, targets, n, rule,
                 state=state,
-                batch_size=n if batch_size is None else integer("batch_size", batch_size),
+                batch_size=size,
                 epochs=epochs,
-                learning_rate=number("learning_rate", learning_rate, low=0),
-                schedule=as_schedule(schedule),
-                warmup_epochs=integer("warmup_epochs", warmup_epochs, low=0),
+                learning_rate=rate,
+                schedule=changing,
+                warmup_epochs=warmup,
                 rng=self._rng if shuffle else None,
                 validation=validation,
                 stopping=stopping,
@@ -345,10 +370,10 @@ class Network:
                 shown.close()
 
     def _check(
-        self, X: Any, y: Any, sample_weight: Any, *, name: str = "X"
+        self, X: Any, y: Any, sample_weight: Any, *, prefix: str = ""
     ) -> tuple[Rows, Targets, int]:
         """Check rows with their targets against the network."""
-        rows = check_rows(X, self.layer_sizes[0], self.dtype, name)
+        rows = check_rows(X, self.layer_sizes[0], self.dtype, f"{prefix}X")
         n = n_rows(rows)
         targets = check_targets(
             y,
@@ -358,6 +383,7 @@ class Network:
             n=n,
             n_outputs=self.layer_sizes[-1],
             dtype=self.dtype,
+            prefix=prefix,
         )
         return rows, targets, n
 
@@ -388,13 +414,15 @@ def _check_sizes(layer_sizes: Any) -> tuple[int, ...]:
 
 
 def _check_activation(activation: Any, n_hidden: int) -> tuple[str, ...]:
-    names = (activation,) * n_hidden if isinstance(activation, str) else tuple(activation)
     if isinstance(activation, str):
-        choose("activation", activation, activations.CODES)
+        activation = (choose("activation", activation, activations.CODES),) * n_hidden
+    expected = f"activation must be one name or one per hidden layer ({n_hidden})"
+    try:
+        names = tuple(activation)
+    except TypeError:
+        raise TypeError(f"{expected}, got {activation!r}") from None
     if len(names) != n_hidden:
-        raise ValueError(
-            f"activation must be one name or one per hidden layer ({n_hidden}), got {len(names)}"
-        )
+        raise ValueError(f"{expected}, got {len(names)}")
     return tuple(choose("activation", name, activations.CODES) for name in names)
 
 
@@ -412,9 +440,25 @@ def _check_loss_parameter(loss: str, value: float | None) -> float:
 
 def _check_dtype(dtype: Any) -> np.dtype:
     try:
-        found = np.dtype(dtype)
+        name = None if dtype is None else np.dtype(dtype).name
     except TypeError:
-        found = None
-    if found is None or found.name not in PRECISIONS:
+        name = None
+    if name not in PRECISIONS:
         raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}; got {dtype!r}")
-    return found
+    return np.dtype(name)
+
+
+def _check_random_state(random_state: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "random_state must be None, an integer from 0 or a numpy.random.Generator, got "
+            f"{random_state!r}"
+        ) from None
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    found = [] if callable(callbacks) else list(callbacks)
+    if callable(callbacks) or not all(callable(callback) for callback in found):
+        raise TypeError(f"callbacks must be a sequence of callables, got {callbacks!r}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastnn.errors import choose
+from fastnn.errors import choose, integer, number
 
 
 class Schedule(Protocol):
@@ -34,6 +34,9 @@ class InvScaling:
 
     power_t: float = 0.5
 
+    def __post_init__(self) -> None:
+        number("power_t", self.power_t, closed="neither")
+
     def rate(self, initial: float, epoch: int, epochs: int) -> float:
         """Return the learning rate of ``epoch``, counted from 0."""
         return initial / (epoch + 1) ** self.power_t
@@ -47,8 +50,8 @@ class Step:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.step_size < 1:
-            raise ValueError(f"step_size must be at least 1, got {self.step_size}")
+        integer("step_size", self.step_size)
+        number("gamma", self.gamma, low=0, closed="left")
 
     def rate(self, initial: float, epoch: int, epochs: int) -> float:
         """Return the learning rate of ``epoch``, counted from 0."""
@@ -60,6 +63,9 @@ class Cosine:
     """Half a cosine from ``initial`` to ``final * initial`` over the run (Loshchilov 2017)."""
 
     final: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("final", self.final, low=0, closed="left")
 
     def rate(self, initial: float, epoch: int, epochs: int) -> float:
         """Return the learning rate of ``epoch``, counted from 0."""
@@ -80,8 +86,9 @@ class Adaptive:
     minimum: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not 0 < self.factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, got {self.factor}")
+        number("factor", self.factor, low=0, high=1, closed="neither")
+        integer("patience", self.patience)
+        number("minimum", self.minimum, low=0, closed="left")
 
     def rate(self, initial: float, epoch: int, epochs: int) -> float:
         """Return ``initial``; the fit lowers it."""
@@ -99,6 +106,6 @@ TABLE: dict[str, Callable[[], Schedule]] = {
 
 def as_schedule(schedule: str | Schedule) -> Schedule:
     """Return the schedule of a name, or the one that was given."""
-    if hasattr(schedule, "rate"):
+    if hasattr(schedule, "rate") and not isinstance(schedule, type):
         return schedule  # type: ignore[return-value]
     return TABLE[choose("schedule", schedule, TABLE)]()

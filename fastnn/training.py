@@ -115,7 +115,8 @@ class History:
     Attributes
     ----------
     loss : list of float
-        Mean objective over the epoch's rows, penalties included, each batch before its step.
+        Mean objective over the epoch's rows, penalties included, each batch before its step;
+        of exact per-sample SGD the penalty as it stands after the epoch.
     validation_loss : list of float
         Mean loss of the validation data after the epoch; empty without.
     learning_rate : list of float
@@ -209,10 +210,13 @@ def train_epoch(
 ) -> float:
     """Train one epoch over ``n`` rows in ``order``; return the mean objective.
 
-    Batches of one with plain SGD run as exact per-sample SGD.  Writes ``parameters`` and
-    ``state``.  Stops early with NaN or inf when the objective is no longer finite.
+    Batches of one with plain SGD run as exact per-sample SGD; with every optimiser their steps
+    are in proportion to the row's weight, which a mean would cancel.  Writes ``parameters`` and
+    ``state``.  Stops early with NaN when the objective is no longer finite.
     """
     totals = np.zeros(2)
+    if batch_size == 1:
+        rule = rule._replace(mean=False)
     size = slice_rows(plan, parameters.size)
     plain = rule.optimizer == optimizers.CODES["sgd"] and not (
         rule.l1 or rule.alpha or rule.weight_decay or rule.clip_norm < math.inf
@@ -250,7 +254,15 @@ def train_epoch(
         start = stop
         if on_slice is not None:
             on_slice(start, totals[0] / totals[1])
+    if samples and rule.l2:
+        totals[0] += n * rule.l2 / 2 * _squared_norm(plan, parameters)
     return totals[0] / totals[1]
+
+
+def _squared_norm(plan: Plan, parameters: np.ndarray) -> float:
+    """Return ``|W|^2`` over the weights of all layers."""
+    layers = zip(plan.weights, plan.biases, strict=True)
+    return sum(float(np.square(parameters[w:b], dtype=np.float64).sum()) for w, b in layers)
 
 
 def _batch_weight(
@@ -365,7 +377,7 @@ def train(
     parameters = network.parameters
     present = _present(targets, n)
     count = n if present is None else present.size
-    watch = _Watch(stopping, schedule)
+    watch = _Watch(stopping, schedule, learning_rate)
     finite = parameters.copy(), state.slots.copy(), state.t
     hooks = [callback.on_slice for callback in callbacks if hasattr(callback, "on_slice")]
     progress = Progress(network, 0, epochs, 0, count, math.nan, history)
@@ -425,8 +437,9 @@ def train(
 class _Watch:
     """Follows the monitored loss: the best parameters, patience, the adaptive rate."""
 
-    def __init__(self, stopping: Stopping, schedule: Schedule) -> None:
+    def __init__(self, stopping: Stopping, schedule: Schedule, learning_rate: float) -> None:
         self.stopping = stopping
+        self.learning_rate = learning_rate
         self.schedule = schedule if isinstance(schedule, Adaptive) else None
         self.lowest = math.inf
         self.best: np.ndarray | None = None
@@ -447,7 +460,7 @@ class _Watch:
         if self.schedule is not None and self._slowed >= self.schedule.patience:
             self.factor *= self.schedule.factor
             self._slowed = 0
-            if self.factor < self.schedule.minimum:
+            if self.factor * self.learning_rate < self.schedule.minimum:
                 return True
         return self.stopping.early and self._waited >= self.stopping.n_iter_no_change
 

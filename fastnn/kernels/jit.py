@@ -62,6 +62,7 @@ from numba.core.serialize import dumps as serialize
 
 # Numba's annotations do not describe what its decorators and settings are.
 config: Any = numba.config
+njit: Any = numba.njit
 intrinsic: Any = extending.intrinsic
 overload: Any = extending.overload
 
@@ -85,7 +86,7 @@ KERNELS: dict[str, Any] = {}
 
 def kernel(function: Callable) -> Any:
     """Compile an entry point lazily, with the on-disk cache."""
-    dispatcher = numba.njit(**FLAGS)(function)
+    dispatcher = njit(**FLAGS)(function)
     if JIT:
         _enable_cache(dispatcher, FLAGS)
         KERNELS[f"{function.__module__}.{function.__qualname__}"] = dispatcher
@@ -173,7 +174,7 @@ def elementary(function: Callable) -> Any:
     """Compile a scalar function whose order of operations must be kept."""
     if not JIT:  # NumPy scalars warn where machine code yields inf or NaN
         return np.errstate(all="ignore")(function)
-    return numba.njit(**ELEMENTARY_FLAGS)(function)
+    return njit(**ELEMENTARY_FLAGS)(function)
 
 
 def by_precision(single: Callable, double: Callable) -> Any:
