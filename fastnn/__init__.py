@@ -15,6 +15,9 @@ _HOMES = {
     "DivergenceWarning": "fastnn.errors",
     "SGDClassifier": "fastnn.estimators.sgd_classifier",
     "SGDRegressor": "fastnn.estimators.sgd_regressor",
+    "Model": "fastnn.export",
+    "load": "fastnn.export",
+    "save": "fastnn.export",
 }
 _MODULES = ("datasets", "schedules")
 
