@@ -108,8 +108,12 @@ class Model:
         Parameters
         ----------
         X : ndarray of shape (n, n_features)
+            Returned itself where there is nothing to do.
         """
-        return (X.astype(self.network.dtype) - self.feature_mean) / self.feature_scale
+        X = X.astype(self.network.dtype, copy=False)
+        if not self.feature_mean.any() and (self.feature_scale == 1).all():
+            return X
+        return (X - self.feature_mean) / self.feature_scale
 
     def outputs(self, X: Any) -> np.ndarray:
         """Return the network's outputs (n, n_outputs) for rows in the user's units.
