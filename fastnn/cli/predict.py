@@ -81,7 +81,7 @@ def predict(
         print_json(result)
     if output is not None or not as_json:
         with _opened(output) as stream:
-            _write(stream, header, predicted, P)
+            _write(stream, header, _texts(predicted, loaded), P)
     if output is not None and not as_json:
         click.echo(f"{len(X):,} predictions are in {output}.", err=True)
 
@@ -112,15 +112,21 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _write(
-    stream: TextIO, header: list[str], predicted: "np.ndarray", P: "np.ndarray | None"
-) -> None:
+def _texts(predicted: "np.ndarray", model: "Model") -> list[str]:
+    """Return predictions as text, numbers with the digits that the model's precision has."""
+    if model.classes is not None:
+        return [str(label) for label in predicted]
+    digits = 9 if model.network.dtype.name == "float32" else 17
+    return [f"{value:.{digits}g}" for value in predicted]
+
+
+def _write(stream: TextIO, header: list[str], predicted: list[str], P: "np.ndarray | None") -> None:
     """Write predictions as CSV."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
     for first in range(0, len(predicted), _BLOCK_ROWS):
         block = slice(first, first + _BLOCK_ROWS)
-        rows: Any = ([label] for label in predicted[block].tolist())
+        rows: Any = ([label] for label in predicted[block])
         if P is not None:
             shares = ([f"{p:.6g}" for p in row] for row in P[block].tolist())
             rows = ([*row, *share] for row, share in zip(rows, shares, strict=True))

@@ -1,5 +1,7 @@
 """``fastnn train``."""
 
+import copy
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,6 +249,14 @@ class _Job:
 
     def run(self, last_resort: LastResort) -> None:
         """Do everything."""
+        try:
+            self._run(last_resort)
+        except KeyboardInterrupt:
+            last_resort.noticed()
+            self.give_up()
+            self.code = INTERRUPTED
+
+    def _run(self, last_resort: LastResort) -> None:
         from fastnn.cli.display import Scores
         from fastnn.kernels.jit import CompileTimer
 
@@ -264,7 +274,13 @@ class _Job:
             total = rule["epochs"] * len(problem.train.y)
             scores = Scores(problem, validation[0], total, not settings.quiet)
             try:
-                history = _fit(model, problem, rule, validation, scores)
+                start = time.perf_counter()
+                # One step of a copy, so that compiling and loading count apart from training.
+                trial = copy.deepcopy(model)
+                history = _fit(trial, problem, rule | {"epochs": 1}, validation, slice(1))
+                prepared = time.perf_counter() - start
+                if history.stopped != "interrupted":
+                    history = _fit(model, problem, rule, validation, slice(None), scores)
             finally:
                 scores.close()
             last_resort.noticed()
@@ -274,7 +290,9 @@ class _Job:
             )
         picture = self._draw(history, problem.best_loss)
         result = _result(problem, model, rule, history, scores.values, test_score)
-        result |= {"compile_seconds": compiling.seconds, "model": self.output, "picture": picture}
+        result["compile_seconds"] = compiling.seconds
+        result["load_seconds"] = max(prepared - compiling.seconds, 0.0)
+        result |= {"model": self.output, "picture": picture}
         _report(result, problem, settings.as_json)
         self._end(history.stopped, result)
 
@@ -285,7 +303,7 @@ class _Job:
         save(self.output, self.model)
 
     def give_up(self) -> None:
-        """Save the model as it stands while the main thread is stuck; see `LastResort`."""
+        """Save the model as it stands; called at an interrupt outside training."""
         if self.model is None:
             click.echo("\nInterrupted before training began.", err=True)
             return
@@ -334,16 +352,21 @@ class _Job:
 
 
 def _fit(
-    model: "Model", problem: "Problem", rule: dict[str, Any], validation: Any, scores: "Scores"
+    model: "Model",
+    problem: "Problem",
+    rule: dict[str, Any],
+    validation: Any,
+    rows: slice,
+    *callbacks: "Scores",
 ) -> "History":
-    """Train; interrupts and divergence are told by the history."""
+    """Train on some rows; interrupts and divergence are told by the history."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.network.fit(
-            model.standardise(problem.train.X),
-            problem.train.y,
-            validation_data=validation,
-            callbacks=[scores],
+            model.standardise(problem.train.X[rows]),
+            problem.train.y[rows],
+            validation_data=tuple(part[rows] for part in validation),
+            callbacks=callbacks,
             **rule,
         )
 
@@ -405,7 +428,10 @@ def _report(result: dict[str, Any], problem: "Problem", as_json: bool) -> None:
 
     if as_json:
         return print_json(result)
+    if not result["epochs"]:
+        return None
     kept = f", epoch {result['best_epoch']} kept" if result["best_epoch"] else ""
+    loaded = f" (+ {result['load_seconds']:.2f} s to load the kernels)"
     metric = problem.metric.lower()
     test, baseline = result[f"test_{metric}"], result[f"baseline_{metric}"]
     if problem.best_accuracy is not None:
@@ -417,11 +443,11 @@ def _report(result: dict[str, Any], problem: "Problem", as_json: bool) -> None:
         beside = f"(mean of the target {baseline:.4f}), RMSE {result['test_rmse']:.6g}"
     rows = [
         ("training time", f"{result['training_seconds']:.2f} s ({result['epochs']} epochs{kept})"),
-        ("compile time", f"{result['compile_seconds']:.2f} s"),
+        ("compile time", f"{result['compile_seconds']:.2f} s{loaded}"),
         ("throughput", f"{result['samples_per_second']:,.0f} samples/s"),
         (f"test {problem.metric}", f"{test:.4f} {beside}"),
         ("model", str(result["model"])),
     ]
     if result["picture"]:
         rows.append(("loss curve", str(result["picture"])))
-    print_table(rows)
+    return print_table(rows)
