@@ -1,0 +1,1 @@
+"""Benchmarks of fastnn, one file per room, parameters from the package's own tables."""
