@@ -18,8 +18,11 @@ _HOMES = {
     "Model": "fastnn.export",
     "load": "fastnn.export",
     "save": "fastnn.export",
+    "explain": "fastnn.inspect.trace",
+    "check_gradients": "fastnn.inspect.gradient_check",
+    "input_gradients": "fastnn.inspect.input_derivatives",
 }
-_MODULES = ("datasets", "schedules")
+_MODULES = ("datasets", "functional", "schedules")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -5,8 +5,11 @@ and is computed from ``z`` itself: no probability is ever clipped before a logar
 ``J`` is in nats where the loss is a negative log-likelihood.
 
 An elementwise loss is a scalar value and derivative of ``(z, y, parameter)``, summed over the
-outputs; cross-entropy couples the outputs of a row.  To add a loss, write its two functions
-and a row of `TABLE`.
+outputs; cross-entropy couples the outputs of a row.  To add a loss, write its functions and a
+row of `TABLE`.
+
+Training takes ``dJ/dz`` in one.  Its two factors, ``dJ/da`` (the slope) and ``da/dz`` (the
+link's derivative), stand beside it for `fastnn.explain`, which shows that they multiply to it.
 """
 
 import math
@@ -38,6 +41,18 @@ def log_loss_delta(z, y, parameter):
 
 
 @scalar
+def log_loss_slope(z, a, y, parameter):
+    """Return ``(a - y) / (a (1 - a))``, with ``1 - a`` as ``sigmoid(-z)``, which cannot cancel."""
+    return (a - y) / (a * sigmoid(-z))
+
+
+@scalar
+def cross_entropy_slope(z, a, y, parameter):
+    """Return ``-y / a`` of one class."""
+    return -y / a
+
+
+@scalar
 def squared_error(z, y, parameter):
     """Return ``(z - y)^2 / 2``."""
     return constant(0.5, z) * (z - y) * (z - y)
@@ -47,6 +62,12 @@ def squared_error(z, y, parameter):
 def squared_error_delta(z, y, parameter):
     """Return ``z - y``."""
     return z - y
+
+
+@scalar
+def squared_error_slope(z, a, y, parameter):
+    """Return ``a - y``."""
+    return a - y
 
 
 @scalar
@@ -62,6 +83,12 @@ def absolute_error_delta(z, y, parameter):
 
 
 @scalar
+def absolute_error_slope(z, a, y, parameter):
+    """Return the sign of ``a - y``."""
+    return absolute_error_delta(a, y, parameter)
+
+
+@scalar
 def huber(z, y, parameter):
     """Return ``r^2 / 2`` where ``|r| <= p``, else ``p (|r| - p/2)``, with ``r = z - y``."""
     size = abs(z - y)
@@ -74,6 +101,12 @@ def huber(z, y, parameter):
 def huber_delta(z, y, parameter):
     """Return ``r`` clipped to ``[-p, p]``."""
     return min(max(z - y, -parameter), parameter)
+
+
+@scalar
+def huber_slope(z, a, y, parameter):
+    """Return ``a - y`` clipped to ``[-p, p]``."""
+    return huber_delta(a, y, parameter)
 
 
 @elementary
@@ -96,6 +129,12 @@ def poisson_delta(z, y, parameter):
 
 
 @scalar
+def poisson_slope(z, a, y, parameter):
+    """Return ``1 - y / a``."""
+    return constant(1, z) - y / a
+
+
+@scalar
 def quantile(z, y, parameter):
     """Return ``p (y - z)`` where ``y >= z``, else ``(1 - p) (z - y)``."""
     r = y - z
@@ -110,6 +149,12 @@ def quantile_delta(z, y, parameter):
     if y < z:
         return constant(1, z) - parameter
     return z - y  # 0, or NaN
+
+
+@scalar
+def quantile_slope(z, a, y, parameter):
+    """Return ``-p`` where ``y > a``, ``1 - p`` where ``y < a``."""
+    return quantile_delta(a, y, parameter)
 
 
 @helper
@@ -202,19 +247,63 @@ def exp_link_(z, a):
         a[k] = exp(z[k])
 
 
-class Loss(NamedTuple):
-    """One row of the table.
+@scalar
+def identity_link_derivative(z, a, other, same):
+    """Return ``[k = j]``."""
+    return same
 
-    ``targets`` says what ``y`` may be: "probability" in [0, 1], "class", "real" or "count"
-    (>= 0).  ``parameter`` is the name of the loss's own parameter with its default and the
-    open interval it lies in.
+
+@scalar
+def sigmoid_link_derivative(z, a, other, same):
+    """Return ``a_k (1 - a_k) [k = j]``, with ``1 - a`` as ``sigmoid(-z)``, which cannot cancel."""
+    return a * sigmoid(-z) * same
+
+
+@scalar
+def exp_link_derivative(z, a, other, same):
+    """Return ``a_k [k = j]``."""
+    return a * same
+
+
+@scalar
+def softmax_link_derivative(z, a, other, same):
+    """Return ``a_k ([k = j] - a_j)``."""
+    return a * (same - other)
+
+
+class Link(NamedTuple):
+    """The function ``a = link(z)`` from raw scores to predictions.
+
+    ``derivative(z_k, a_k, a_j, same)`` is ``da_k/dz_j``; ``same`` is 1 where ``k = j``, else 0.
     """
 
     formula: str
-    delta_formula: str
-    link_formula: str
+    derivative_formula: str
     row: Callable
-    link: Callable
+    derivative: Callable
+
+
+IDENTITY = Link("z", "1", identity_link_, identity_link_derivative)
+SIGMOID = Link("1 / (1 + exp(-z))", "a (1 - a)", sigmoid_link_, sigmoid_link_derivative)
+EXP = Link("exp(z)", "a", exp_link_, exp_link_derivative)
+SOFTMAX = Link("softmax(z)", "a_k ([k = j] - a_j)", softmax_row_, softmax_link_derivative)
+
+
+class Loss(NamedTuple):
+    """One row of the table.
+
+    The formulas are of the prediction ``a``: the value, ``dJ/da`` and ``dJ/dz``.  ``targets``
+    says what ``y`` may be: "probability" in [0, 1], "class", "real" or "count" (>= 0).
+    ``parameter`` is the name of the loss's own parameter ``p`` with its default and the open
+    interval it lies in.
+    """
+
+    formula: str
+    slope_formula: str
+    delta_formula: str
+    row: Callable
+    slope: Callable
+    link: Link
     targets: str
     parameter: tuple[str, float, float, float] | None = None
 
@@ -222,54 +311,66 @@ class Loss(NamedTuple):
 TABLE: dict[str, Loss] = {
     "log_loss": Loss(
         "-(y log a + (1 - y) log(1 - a))",
+        "(a - y) / (a (1 - a))",
         "a - y",
-        "sigmoid(z)",
         elementwise(log_loss, log_loss_delta, "log_loss"),
-        sigmoid_link_,
+        log_loss_slope,
+        SIGMOID,
         "probability",
     ),
     "cross_entropy": Loss(
-        "-sum_k y_k log a_k", "a - y", "softmax(z)", cross_entropy_row, softmax_row_, "class"
+        "-sum_k y_k log a_k",
+        "-y / a",
+        "a - y",
+        cross_entropy_row,
+        cross_entropy_slope,
+        SOFTMAX,
+        "class",
     ),
     "squared_error": Loss(
-        "(z - y)^2 / 2",
-        "z - y",
-        "z",
+        "(a - y)^2 / 2",
+        "a - y",
+        "a - y",
         elementwise(squared_error, squared_error_delta, "squared_error"),
-        identity_link_,
+        squared_error_slope,
+        IDENTITY,
         "real",
     ),
     "absolute_error": Loss(
-        "|z - y|",
-        "sign(z - y)",
-        "z",
+        "|a - y|",
+        "sign(a - y)",
+        "sign(a - y)",
         elementwise(absolute_error, absolute_error_delta, "absolute_error"),
-        identity_link_,
+        absolute_error_slope,
+        IDENTITY,
         "real",
     ),
     "huber": Loss(
-        "(z - y)^2 / 2 if |z - y| <= d else d (|z - y| - d/2)",
-        "clip(z - y, -d, d)",
-        "z",
+        "(a - y)^2 / 2 if |a - y| <= p else p (|a - y| - p/2)",
+        "clip(a - y, -p, p)",
+        "clip(a - y, -p, p)",
         elementwise(huber, huber_delta, "huber"),
-        identity_link_,
+        huber_slope,
+        IDENTITY,
         "real",
         ("delta", 1.0, 0.0, math.inf),
     ),
     "poisson": Loss(
-        "a - y z + y log y - y",
+        "a - y log a + (y log y - y)",
+        "1 - y / a",
         "a - y",
-        "exp(z)",
         elementwise(poisson, poisson_delta, "poisson"),
-        exp_link_,
+        poisson_slope,
+        EXP,
         "count",
     ),
     "quantile": Loss(
-        "q (y - z) if y >= z else (1 - q) (z - y)",
-        "-q if y > z else 1 - q",
-        "z",
+        "p (y - a) if y >= a else (1 - p) (a - y)",
+        "-p if y > a else 1 - p",
+        "-p if y > a else 1 - p",
         elementwise(quantile, quantile_delta, "quantile"),
-        identity_link_,
+        quantile_slope,
+        IDENTITY,
         "real",
         ("quantile", 0.5, 0.0, 1.0),
     ),
@@ -291,6 +392,24 @@ link_ = dispatch(
     "link_",
     "z, a",
     "{link}(z, a)",
-    [{"link": loss.link} for loss in TABLE.values()],
+    [{"link": loss.link.row} for loss in TABLE.values()],
+    __name__,
+)
+
+#: ``slope(code, z, a, y, parameter)`` returns ``dJ/da`` of one output.
+slope = dispatch(
+    "slope",
+    "z, a, y, parameter",
+    "return {slope}(z, a, y, parameter)",
+    [{"slope": loss.slope} for loss in TABLE.values()],
+    __name__,
+)
+
+#: ``link_derivative(code, z, a, other, same)`` returns ``da_k/dz_j``, as of `Link`.
+link_derivative = dispatch(
+    "link_derivative",
+    "z, a, other, same",
+    "return {derivative}(z, a, other, same)",
+    [{"derivative": loss.link.derivative} for loss in TABLE.values()],
     __name__,
 )
