@@ -13,6 +13,8 @@ _HOMES = {
     "Network": "fastnn.network",
     "History": "fastnn.training",
     "DivergenceWarning": "fastnn.errors",
+    "MLPClassifier": "fastnn.estimators.mlp",
+    "MLPRegressor": "fastnn.estimators.mlp",
     "SGDClassifier": "fastnn.estimators.sgd_classifier",
     "SGDRegressor": "fastnn.estimators.sgd_regressor",
     "Model": "fastnn.export",

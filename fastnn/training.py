@@ -282,6 +282,13 @@ def sum_gradients(
     plan: Plan, parameters: np.ndarray, rows: Rows, targets: Targets, n: int, divisor: float
 ) -> np.ndarray:
     """Return the gradient of ``sum_i w_i J_i / divisor`` over ``n`` rows, without penalties."""
+    return loss_and_gradients(plan, parameters, rows, targets, n, divisor)[1]
+
+
+def loss_and_gradients(
+    plan: Plan, parameters: np.ndarray, rows: Rows, targets: Targets, n: int, divisor: float
+) -> tuple[float, np.ndarray]:
+    """Return ``sum_i w_i J_i / divisor`` over ``n`` rows, without penalties, and its gradient."""
     gradient = np.zeros_like(parameters)
     totals = np.zeros(2)
     none = np.zeros((0, 0), parameters.dtype)
@@ -293,7 +300,7 @@ def sum_gradients(
             plan, parameters, rows, targets, NATURAL_ORDER, start, stop, size, divisor,
             rule, 0.0, gradient, none, 0, False, totals,
         )  # fmt: skip
-    return gradient
+    return totals[0] / divisor, gradient
 
 
 def score(
@@ -302,10 +309,11 @@ def score(
     rows: Rows,
     n: int,
     *,
+    order: np.ndarray = NATURAL_ORDER,
     targets: Targets | None = None,
     linked: bool = False,
 ) -> tuple[np.ndarray, float]:
-    """Run ``n`` rows forward.
+    """Run ``n`` rows forward, in ``order``.
 
     Returns
     -------
@@ -322,7 +330,7 @@ def score(
     size = slice_rows(plan, parameters.size)
     for start in range(0, n, size):
         stop = min(start + size, n)
-        score_(plan, parameters, rows, targets, NATURAL_ORDER, start, stop, linked, out, totals)
+        score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals)
     return out, totals[0] / totals[1] if totals[1] else 0.0
 
 

@@ -1,0 +1,518 @@
+"""`MLPClassifier` and `MLPRegressor`: scikit-learn's networks over fastnn's kernels."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.special
+from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron, store_parameters
+from fastnn.kernels import losses
+
+
+def _stochastic(estimator: BaseMultilayerPerceptron) -> bool:
+    return estimator._check_solver()
+
+
+class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
+    """Classifier: a network of dense layers with the log loss.
+
+    With scikit-learn's parameters it is scikit-learn's model: the same initial weights, orders and
+    steps, hence the same numbers, to rounding.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer; () for none.
+    activation : str or sequence of str, default="relu"
+        Of the hidden layers, one name for all or one per layer: "identity", "logistic", "tanh",
+        "relu", "leaky_relu", "elu", "softplus", "silu", "gelu" or "square".
+    solver : str, default="adam"
+        "lbfgs"; "sgd" (with ``momentum``), "adam"; "momentum", "nesterov", "adamw", "rmsprop" or
+        "adagrad".
+    alpha : float, default=0.0001
+        L2 penalty ``alpha/2 |W|^2``, divided by the (weighted) rows of a batch.
+    batch_size : int or "auto", default="auto"
+        Rows a step; "auto" is ``min(200, n_samples)``.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        How the rate goes on, except with "lbfgs" and "adam": ``learning_rate_init / t^power_t``
+        with ``t`` in rows, or divided by 5 each time training stands still.
+    learning_rate_init : float, default=0.001
+        Initial rate.
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        The most epochs, or iterations of "lbfgs".
+    shuffle : bool, default=True
+        Whether each epoch draws a new order.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the validation split and the orders.
+    tol : float, default=1e-4
+        Least improvement that counts; the gradient tolerance of "lbfgs".
+    verbose : bool or int, default=False
+        True shows a progress bar, 2 prints a line per epoch.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last one.
+    momentum : float, default=0.9
+        Of "sgd", "momentum" and "nesterov".
+    nesterovs_momentum : bool, default=True
+        Whether the momentum of "sgd" is Nesterov's.
+    early_stopping : bool, default=False
+        Whether rows are held out, training ends when their score no longer rises, and the best
+        weights are restored.
+    validation_fraction : float, default=0.1
+        Part of the rows that is held out.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of the moments of "adam" and "adamw".
+    epsilon : float, default=1e-8
+        Against division by zero, in "adam", "adamw", "rmsprop" and "adagrad".
+    n_iter_no_change : int, default=10
+        Epochs without improvement that are borne.
+    max_fun : int, default=15000
+        The most evaluations of the loss by "lbfgs".
+    rho : float, default=0.99
+        Decay of the squares of "rmsprop".
+    weight_decay : float or None, default=None
+        Decoupled decay: each step first takes ``rate * weight_decay * W`` from the weights,
+        whatever the batch size.  None is 0.01 for "adamw", else 0.
+    clip_norm : float or None, default=None
+        Largest norm of the gradient of a batch.
+    schedule : str, schedule or None, default=None
+        "constant", "invscaling", "step", "cosine", "adaptive" or an instance from
+        `fastnn.schedules`, by epochs, for any stochastic solver; takes the place of
+        ``learning_rate``.
+    warmup_epochs : int, default=0
+        Epochs in which the rate first rises linearly.
+
+    Attributes
+    ----------
+    classes_ : array or list of array
+        Class labels.
+    coefs_ : list of array (n_in, n_out)
+        Weights of each layer, views of one flat vector.
+    intercepts_ : list of array (n_out,)
+        Biases of each layer, likewise.
+    loss_ : float
+        Objective of the last epoch, penalty included.
+    best_loss_ : float or None
+        Least ``loss_``; None with early stopping.
+    loss_curve_ : list of float
+        ``loss_`` of each epoch.
+    validation_scores_ : list of float or None
+        Accuracy of the rows held out, after each epoch; None without early stopping.
+    best_validation_score_ : float or None
+        Largest of them.
+    validation_loss_curve_ : list of float
+        Loss of the rows held out after each epoch; empty without.
+    n_iter_ : int
+        Epochs, or iterations, of the last fit.
+    t_ : int
+        Rows trained on.
+    n_layers_, n_outputs_ : int
+        Layers, input and output included; outputs.
+    out_activation_ : str
+        Link of the output.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : array (n_features_in_,)
+        Their names, if ``X`` has string column names.
+
+    Examples
+    --------
+    >>> from fastnn import MLPClassifier
+    >>> X = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    >>> y = ["no", "yes", "yes", "no"]
+    >>> model = MLPClassifier(8, activation="tanh", solver="lbfgs", random_state=1).fit(X, y)
+    >>> model.predict(X)
+    array(['no', 'yes', 'yes', 'no'], dtype='<U3')
+    """
+
+    loss = "log_loss"
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        rho: float = 0.99,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        schedule: Any = None,
+        warmup_epochs: int = 0,
+    ) -> None:
+        store_parameters(self, locals())
+
+    @available_if(_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train one epoch more on the given rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+        classes : array of shape (n_classes,), default=None
+            All classes that any call will bring; needed at the first call.
+
+        Returns
+        -------
+        self : object
+        """
+        if _check_partial_fit_first_call(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the classes of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_labels)
+        """
+        return self._labels(self._outputs(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        if self.n_outputs_ > 1:
+            return self._outputs(X)
+        z = self._outputs(X, linked=False)  # 1 - p would be 0 where p is only nearly 1
+        return scipy.special.expit(np.hstack([-z, z]))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of each class's probability, finite where that underflows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        if self.out_activation_ == "softmax":
+            return scipy.special.log_softmax(self._outputs(X, linked=False), axis=1)
+        return np.log(self.predict_proba(X))
+
+    def _labels(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the classes of predicted probabilities."""
+        return self._label_binarizer.inverse_transform(
+            outputs.reshape(-1) if self.n_outputs_ == 1 else outputs
+        )
+
+    def _validate_input(
+        self, X: Any, y: Any, incremental: bool, reset: bool
+    ) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(
+            self, X, y,
+            accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=reset,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            self._check_classes(unique_labels(y))
+        return X, y
+
+    def _check_classes(self, found: np.ndarray) -> None:
+        """Raise ValueError if ``y`` holds other classes than the fit that is continued."""
+        if self.warm_start:
+            if set(found) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the "
+                    f"previous call to fit. Previously got {self.classes_}, `y` has {found}"
+                )
+        elif np.setdiff1d(found, self.classes_, assume_unique=True).size:
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. 'y' has {found}."
+            )
+
+    def _kernel_loss(self) -> str:
+        return "cross_entropy" if self._label_binarizer.y_type_ == "multiclass" else "log_loss"
+
+    def _count_outputs(self, y: np.ndarray) -> int:
+        if self._label_binarizer.y_type_ == "multiclass":
+            return len(self.classes_)
+        return y.shape[1] if y.ndim == 2 else 1
+
+    def _encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, y).reshape(-1, 1).astype(dtype)
+        return self._label_binarizer.transform(y).astype(dtype)
+
+    def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
+        right = self._labels(outputs) == y
+        return np.average(right if right.ndim == 1 else right.all(axis=1), weights=weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
+    """Regressor: a network of dense layers.
+
+    With scikit-learn's parameters it is scikit-learn's model: the same initial weights, orders and
+    steps, hence the same numbers, to rounding.
+
+    Parameters
+    ----------
+    loss : str, default="squared_error"
+        "squared_error", "absolute_error", "huber", "quantile"; "poisson" for counts, which
+        predicts ``exp(z)``; "log_loss" and "cross_entropy" for probabilities.
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer; () for none.
+    activation : str or sequence of str, default="relu"
+        Of the hidden layers, one name for all or one per layer: "identity", "logistic", "tanh",
+        "relu", "leaky_relu", "elu", "softplus", "silu", "gelu" or "square".
+    solver : str, default="adam"
+        "lbfgs"; "sgd" (with ``momentum``), "adam"; "momentum", "nesterov", "adamw", "rmsprop" or
+        "adagrad".
+    alpha : float, default=0.0001
+        L2 penalty ``alpha/2 |W|^2``, divided by the (weighted) rows of a batch.
+    batch_size : int or "auto", default="auto"
+        Rows a step; "auto" is ``min(200, n_samples)``.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        How the rate goes on, except with "lbfgs" and "adam": ``learning_rate_init / t^power_t``
+        with ``t`` in rows, or divided by 5 each time training stands still.
+    learning_rate_init : float, default=0.001
+        Initial rate.
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        The most epochs, or iterations of "lbfgs".
+    shuffle : bool, default=True
+        Whether each epoch draws a new order.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the validation split and the orders.
+    tol : float, default=1e-4
+        Least improvement that counts; the gradient tolerance of "lbfgs".
+    verbose : bool or int, default=False
+        True shows a progress bar, 2 prints a line per epoch.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last one.
+    momentum : float, default=0.9
+        Of "sgd", "momentum" and "nesterov".
+    nesterovs_momentum : bool, default=True
+        Whether the momentum of "sgd" is Nesterov's.
+    early_stopping : bool, default=False
+        Whether rows are held out, training ends when their score no longer rises, and the best
+        weights are restored.
+    validation_fraction : float, default=0.1
+        Part of the rows that is held out.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of the moments of "adam" and "adamw".
+    epsilon : float, default=1e-8
+        Against division by zero, in "adam", "adamw", "rmsprop" and "adagrad".
+    n_iter_no_change : int, default=10
+        Epochs without improvement that are borne.
+    max_fun : int, default=15000
+        The most evaluations of the loss by "lbfgs".
+    rho : float, default=0.99
+        Decay of the squares of "rmsprop".
+    weight_decay : float or None, default=None
+        Decoupled decay: each step first takes ``rate * weight_decay * W`` from the weights,
+        whatever the batch size.  None is 0.01 for "adamw", else 0.
+    clip_norm : float or None, default=None
+        Largest norm of the gradient of a batch.
+    schedule : str, schedule or None, default=None
+        "constant", "invscaling", "step", "cosine", "adaptive" or an instance from
+        `fastnn.schedules`, by epochs, for any stochastic solver; takes the place of
+        ``learning_rate``.
+    warmup_epochs : int, default=0
+        Epochs in which the rate first rises linearly.
+
+    Attributes
+    ----------
+    coefs_ : list of array (n_in, n_out)
+        Weights of each layer, views of one flat vector.
+    intercepts_ : list of array (n_out,)
+        Biases of each layer, likewise.
+    loss_ : float
+        Objective of the last epoch, penalty included.
+    best_loss_ : float or None
+        Least ``loss_``; None with early stopping.
+    loss_curve_ : list of float
+        ``loss_`` of each epoch.
+    validation_scores_ : list of float or None
+        R^2 of the rows held out, after each epoch; None without early stopping.
+    best_validation_score_ : float or None
+        Largest of them.
+    validation_loss_curve_ : list of float
+        Loss of the rows held out after each epoch; empty without.
+    n_iter_ : int
+        Epochs, or iterations, of the last fit.
+    t_ : int
+        Rows trained on.
+    n_layers_, n_outputs_ : int
+        Layers, input and output included; outputs.
+    out_activation_ : str
+        Link of the output.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : array (n_features_in_,)
+        Their names, if ``X`` has string column names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import MLPRegressor
+    >>> X = np.linspace(-1, 1, 50).reshape(-1, 1)
+    >>> y = X[:, 0] ** 2
+    >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.99
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMultilayerPerceptron._parameter_constraints,
+        "loss": [StrOptions(set(losses.TABLE))],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        rho: float = 0.99,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        schedule: Any = None,
+        warmup_epochs: int = 0,
+    ) -> None:
+        store_parameters(self, locals())
+
+    @available_if(_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train one epoch more on the given rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the expected targets of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        outputs = self._outputs(X)
+        return outputs.reshape(-1) if outputs.shape[1] == 1 else outputs
+
+    def _validate_input(
+        self, X: Any, y: Any, incremental: bool, reset: bool
+    ) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(
+            self, X, y,
+            accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True,
+            dtype=FLOATS, reset=reset,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _kernel_loss(self) -> str:
+        return self.loss
+
+    def _count_outputs(self, y: np.ndarray) -> int:
+        return y.shape[1] if y.ndim == 2 else 1
+
+    def _encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return y.reshape(y.shape[0], -1).astype(dtype)
+
+    def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
+        return r2_score(y, outputs.reshape(y.shape), sample_weight=weight)

@@ -1,0 +1,347 @@
+"""What `MLPClassifier` and `MLPRegressor` share: parameters, fitting, prediction, state."""
+
+import copy
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context, is_classifier
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastnn import schedules
+from fastnn.estimators import lbfgs
+from fastnn.estimators.initial import draw_initial_, take_initial_
+from fastnn.estimators.optimizer import STOCHASTIC, Optimizer
+from fastnn.estimators.stochastic import NON_FINITE, Descent, Task, Validation, squares
+from fastnn.inputs import as_rows, n_rows
+from fastnn.kernels import activations
+from fastnn.kernels.plan import Targets
+from fastnn.network import Network
+from fastnn.training import loss_and_gradients, score
+
+FLOATS = (np.float64, np.float32)
+
+
+def store_parameters(estimator: BaseEstimator, given: dict[str, Any]) -> None:
+    """Set a constructor's arguments, its ``locals()``, as attributes of the same names."""
+    for name in type(estimator)._get_param_names():
+        setattr(estimator, name, given[name])
+
+
+class BaseMultilayerPerceptron(BaseEstimator):
+    """Base of the two; the parameters are described there.
+
+    ``coefs_`` and ``intercepts_`` are views of the flat parameter vector of a `Network`.  Arrays
+    that a user puts in their place are taken over at the next call.
+    """
+
+    hidden_layer_sizes: Any
+    activation: str | Sequence[str]
+    solver: str
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: float
+    max_iter: int
+    random_state: Any
+    tol: float
+    verbose: bool | int
+    warm_start: bool
+    early_stopping: bool
+    validation_fraction: float
+    max_fun: int
+    loss: str
+
+    _parameter_constraints: ClassVar[dict] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(activations.CODES)), "array-like"],
+        "solver": [StrOptions({"lbfgs", *STOCHASTIC})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "rho": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "clip_norm": [Interval(Real, 0, None, closed="right"), None],
+        "schedule": [StrOptions(set(schedules.TABLE)), HasMethods("rate"), None],
+        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    # What the two do differently ------------------------------------------------------------
+
+    def _validate_input(
+        self, X: Any, y: Any, incremental: bool, reset: bool
+    ) -> tuple[Any, np.ndarray]:
+        """Return ``X`` and ``y`` checked by scikit-learn's rules."""
+        raise NotImplementedError
+
+    def _kernel_loss(self) -> str:
+        """Return the name of the loss in the kernels' table."""
+        raise NotImplementedError
+
+    def _encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Return the targets as the kernels take them, 2-D."""
+        raise NotImplementedError
+
+    def _count_outputs(self, y: np.ndarray) -> int:
+        """Return how many outputs the network needs."""
+        raise NotImplementedError
+
+    def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
+        """Return the default validation score of predictions after the link."""
+        raise NotImplementedError
+
+    # Fitting --------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model to rows ``X`` and targets ``y``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; float32 stays float32.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, an indicator matrix of labels, or numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.  A row of weight 0 counts as absent.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+        """Check everything, then train with the solver."""
+        hidden = self._hidden_sizes()
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        X, y = self._validate_input(X, y, incremental, first)
+        weight = None
+        if sample_weight is not None:
+            weight = np.asarray(_check_sample_weight(sample_weight, X))
+            if not weight.any():
+                raise ValueError("sample_weight is zero for every row; nothing is left to train on")
+        self.n_outputs_ = self._count_outputs(y)
+        self._random_state = check_random_state(self.random_state)
+        sizes = [X.shape[1], *hidden, self.n_outputs_]
+        dtype = np.dtype(X.dtype) if first else self.coefs_[0].dtype
+        network = self._begin(sizes, dtype) if first else self._resume(sizes)
+        rows = as_rows(X, dtype)
+        encoded = np.ascontiguousarray(self._encode(y, dtype))
+        targets = Targets(
+            encoded, np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight, dtype)
+        )
+        task = Task(rows, targets, self._present(weight, n_rows(rows)))
+        if self._kernel_loss() == "squared_error":
+            task.loss_outputs = self.n_outputs_
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(network, task)
+        else:
+            if self.early_stopping:
+                self._hold_out(task, network, y, weight)
+            if not incremental or not hasattr(self, "_optimizer"):
+                self._optimizer = Optimizer(self, network.parameters)
+            Descent(self, network, task, self._optimizer).run(incremental)
+        return self
+
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(sizes) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _make_network(self, sizes: Sequence[int], dtype: np.dtype) -> Network:
+        activation = self.activation
+        return Network(
+            sizes,
+            activation=activation if isinstance(activation, str) else list(activation),
+            loss=self._kernel_loss(),
+            dtype=dtype,
+            init="zeros",
+        )
+
+    def _begin(self, sizes: Sequence[int], dtype: np.dtype) -> Network:
+        """Set up a fresh network with scikit-learn's initial weights."""
+        network = self._make_network(sizes, dtype)
+        draw_initial_(network, self.activation, self._random_state)
+        self._expose(network)
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.n_layers_ = len(sizes)
+        links = {"log_loss": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+        self.out_activation_ = links.get(self._kernel_loss(), "identity")
+        if self.solver in STOCHASTIC:
+            self.loss_curve_: list[float] = []
+            self.validation_loss_curve_: list[float] = []
+            self._no_improvement_count = 0
+            early = self.early_stopping
+            self.validation_scores_: list[float] | None = [] if early else None
+            self.best_validation_score_ = -math.inf if early else None
+            self.best_loss_ = None if early else math.inf
+        return network
+
+    def _resume(self, sizes: Sequence[int]) -> Network:
+        """Return the fitted network, under the parameters as they are set now."""
+        fitted = self._synced()
+        if tuple(sizes) != fitted.layer_sizes:
+            raise ValueError(
+                f"the fitted network has layers of {list(fitted.layer_sizes)} units, the "
+                f"parameters and data ask for {list(sizes)}; fit anew with warm_start=False"
+            )
+        network = self._make_network(sizes, fitted.dtype)
+        network.parameters[:] = fitted.parameters
+        self._expose(network)
+        return network
+
+    def _present(self, weight: np.ndarray | None, n: int) -> np.ndarray:
+        """Return the numbers of the rows to train on: those whose weight is not 0."""
+        return np.arange(n) if weight is None else np.flatnonzero(weight)
+
+    def _hold_out(self, task: Task, network: Network, y: np.ndarray, weight: Any) -> None:
+        """Move a part of a task's rows to its validation."""
+        stratify = None
+        if is_classifier(self) and self.n_outputs_ == 1:
+            stratify = task.targets.y[task.order] > 0.5
+        task.order, held = train_test_split(
+            task.order,
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=stratify,
+        )
+        if held.size < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        y_held = y[held]
+        weight_held = None if weight is None else weight[held]
+
+        def default_score() -> float:
+            outputs, _ = score(
+                network.plan, network.parameters, task.rows, held.size, order=held, linked=True
+            )
+            if not np.isfinite(outputs).all():
+                return math.nan
+            return float(self._held_score(outputs, y_held, weight_held))
+
+        task.validation = Validation(task.rows, task.targets, held, held.size, default_score)
+
+    def _fit_lbfgs(self, network: Network, task: Task) -> None:
+        """Minimise scikit-learn's objective of all rows by L-BFGS."""
+        weight = task.targets.weight
+        n = n_rows(task.rows)
+        total = float(weight.sum(dtype=np.float64)) if weight.size else float(n)
+        outputs = task.loss_outputs
+
+        def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
+            network.parameters[:] = point
+            loss, gradient = loss_and_gradients(
+                network.plan, network.parameters, task.rows, task.targets, n, total
+            )
+            gradient = gradient.astype(np.float64)
+            for W, w0 in zip(network.weights, network.plan.weights, strict=True):
+                gradient[w0 : w0 + W.size] += self.alpha / total * W.reshape(-1)
+            return loss / outputs + 0.5 * self.alpha * squares(network) / total, gradient
+
+        def report(point: np.ndarray) -> None:
+            network.parameters[:] = point
+            self.n_iter_ += 1
+            if self.verbose:
+                print(f"Iteration {self.n_iter_}, loss = {objective(point)[0]:.8f}")
+
+        self.n_iter_ = 0
+        point, self.loss_, self.n_iter_ = lbfgs.minimize(
+            objective,
+            network.parameters,
+            max_iter=self.max_iter,
+            options={"maxfun": self.max_fun, "gtol": self.tol},
+            on_iteration=report,
+        )
+        network.parameters[:] = point
+        if not np.isfinite(network.parameters).all():
+            raise ValueError(NON_FINITE)
+
+    # Prediction -----------------------------------------------------------------------------
+
+    def _outputs(self, X: Any, *, linked: bool = True) -> np.ndarray:
+        """Return the network's predictions, or its raw scores, (n, n_outputs)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        network = self._synced()
+        rows = as_rows(X, network.dtype)
+        return score(network.plan, network.parameters, rows, n_rows(rows), linked=linked)[0]
+
+    # State ----------------------------------------------------------------------------------
+
+    def _expose(self, network: Network) -> None:
+        """Show a network's parameters as ``coefs_`` and ``intercepts_``."""
+        self._network = network
+        self.coefs_ = network.weights
+        self.intercepts_ = network.biases
+        self._views = (*self.coefs_, *self.intercepts_)
+
+    def _synced(self) -> Network:
+        """Return the network, with the arrays that a user put into ``coefs_`` taken over."""
+        shown = (*self.coefs_, *self.intercepts_)
+        if len(shown) == len(self._views) and all(map(_same, shown, self._views)):
+            return self._network
+        network = copy.copy(self._network)  # another estimator may share it
+        network.parameters = network.parameters.copy()
+        take_initial_("coefs_", self.coefs_, network.weights)
+        take_initial_("intercepts_", self.intercepts_, network.biases)
+        self._expose(network)
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the views out: copies of them would no longer be views."""
+        if "_network" in self.__dict__:
+            self._synced()
+        hidden = ("coefs_", "intercepts_", "_views")
+        return {name: value for name, value in super().__getstate__().items() if name not in hidden}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_network" in self.__dict__:
+            self._expose(self._network)
+
+    def _check_solver(self) -> bool:
+        if self.solver not in STOCHASTIC:
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _same(a: object, b: object) -> bool:
+    return a is b

@@ -1,0 +1,108 @@
+"""What an MLP's stochastic solver keeps between epochs: its rule, its state, its learning rate."""
+
+from typing import Any
+
+import numpy as np
+
+from fastnn.kernels import optimizers
+from fastnn.kernels.plan import Rule
+from fastnn.schedules import Adaptive, Schedule, as_schedule
+from fastnn.training import OptimizerState, make_rule
+
+#: Stochastic solvers: "sgd" is scikit-learn's, with momentum; the rest are the table's own names.
+STOCHASTIC = tuple(optimizers.TABLE)
+#: scikit-learn's adaptive rate is divided by this, and training ends below that.
+ADAPTIVE_DIVISOR = 5.0
+SMALLEST_RATE = 1e-6
+
+
+def solver_options(estimator: Any) -> tuple[str, dict[str, Any]]:
+    """Return the optimiser in the table, and its own numbers, for an estimator's ``solver``."""
+    name = estimator.solver
+    if name == "sgd":
+        name = "nesterov" if estimator.nesterovs_momentum else "momentum"
+        if estimator.momentum == 0:
+            return "sgd", {}
+    names = set(optimizers.TABLE[name].options) - {"epsilon_hat"}
+    options = {option: getattr(estimator, option) for option in sorted(names)}
+    if name == "adam":
+        options["epsilon_hat"] = 1  # where scikit-learn adds epsilon
+    return name, options
+
+
+def solver_rule(estimator: Any) -> tuple[str, Rule]:
+    """Return the optimiser's name and the training rule of an estimator's parameters."""
+    name, options = solver_options(estimator)
+    undamped = options.get("momentum") == 1  # scikit-learn takes it, the table does not
+    rule = make_rule(
+        name,
+        alpha=float(estimator.alpha),
+        weight_decay=estimator.weight_decay,
+        clip_norm=estimator.clip_norm,
+        **{**options, **({"momentum": 0.0} if undamped else {})},
+    )
+    return name, rule._replace(options=np.ones(1)) if undamped else rule
+
+
+class Optimizer:
+    """The optimiser of a fit, which `partial_fit` goes on with.
+
+    Attributes
+    ----------
+    rule : Rule
+        As the kernels take it.
+    state : OptimizerState
+        Velocities, moments and the number of steps.
+    learning_rate : float
+        The rate of the epoch.
+    """
+
+    def __init__(self, estimator: Any, parameters: np.ndarray) -> None:
+        name, self.rule = solver_rule(estimator)
+        self.state = OptimizerState.fresh(name, parameters)
+        self.learning_rate = self._initial = float(estimator.learning_rate_init)
+        self._schedule: Schedule | None = None
+        if estimator.schedule is not None:
+            self._schedule = as_schedule(estimator.schedule)
+        follows = estimator.solver != "adam" and self._schedule is None
+        self._policy = estimator.learning_rate if follows else "constant"
+        self._power_t = estimator.power_t
+        self._warmup = estimator.warmup_epochs
+        self._epoch = 0
+        self._factor = 1.0
+
+    def patience(self, n_iter_no_change: float) -> float:
+        """Return how many epochs without improvement are borne; the next one is too many."""
+        if isinstance(self._schedule, Adaptive):
+            return self._schedule.patience - 1
+        return n_iter_no_change
+
+    def epoch_begins(self, epochs: int) -> None:
+        """Set the rate of an epoch of ``epochs``: warm-up, then the schedule."""
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        if epoch < self._warmup:
+            self.learning_rate = self._initial * (epoch + 1) / (self._warmup + 1)
+        elif self._schedule is not None:
+            rate = self._schedule.rate(self._initial, epoch - self._warmup, epochs - self._warmup)
+            self.learning_rate = self._factor * rate
+        elif epoch == self._warmup > 0:
+            self.learning_rate = self._initial
+
+    def epoch_ends(self, n_seen: int) -> None:
+        """Lower an "invscaling" rate after ``n_seen`` rows in all."""
+        if self._policy == "invscaling":
+            self.learning_rate = self._initial / (n_seen + 1) ** self._power_t
+
+    def stalled(self) -> tuple[bool, str]:
+        """Return whether training ends when the loss stands still, and what to say of it."""
+        if isinstance(self._schedule, Adaptive):
+            self._factor *= self._schedule.factor
+            if self._factor < self._schedule.minimum:
+                return True, "Learning rate too small. Stopping."
+            return False, f"Setting learning rate to {self._factor * self._initial:f}"
+        if self._policy != "adaptive":
+            return True, "Stopping."
+        if self.learning_rate <= SMALLEST_RATE:
+            return True, "Learning rate too small. Stopping."
+        self.learning_rate /= ADAPTIVE_DIVISOR
+        return False, f"Setting learning rate to {self.learning_rate:f}"

@@ -1,0 +1,266 @@
+"""The epochs of an MLP's stochastic solvers, in scikit-learn's order of operations.
+
+Shuffle, train, count, score, lower the rate, stop: what is drawn from the generator and when, how
+batches are weighed in the loss, and what counts as an improvement are scikit-learn's, so that the
+same ``random_state`` gives the same model.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastnn.errors import DivergenceWarning
+from fastnn.estimators.optimizer import Optimizer
+from fastnn.kernels.plan import Rows, Targets
+from fastnn.network import Network
+from fastnn.training import History, Progress, score, train_epoch
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+
+@dataclass
+class Validation:
+    """Rows that are scored after each epoch.
+
+    Attributes
+    ----------
+    rows, targets, order, n
+        As `fastnn.training.score` takes them.
+    score : callable
+        Returns the validation score of the network as it stands, higher is better.
+    """
+
+    rows: Rows
+    targets: Targets
+    order: np.ndarray
+    n: int
+    score: Callable[[], float]
+
+
+@dataclass
+class Task:
+    """What a fit trains on.
+
+    Attributes
+    ----------
+    rows, targets
+        All rows.
+    order : int64 array
+        Numbers of the rows to train on.
+    validation : Validation or None
+    loss_outputs : int
+        What the loss of a row is divided by in ``loss_curve_``: scikit-learn reports the squared
+        error as the mean over the outputs, but descends on their sum.
+    hooks : list of callable
+        Called with a `Progress` after each epoch.
+    """
+
+    rows: Rows
+    targets: Targets
+    order: np.ndarray
+    validation: Validation | None = None
+    loss_outputs: int = 1
+    hooks: list[Callable[[Progress], object]] = field(default_factory=list)
+
+
+def batch_rows(batch_size: Any, n: int) -> int:
+    """Return how many of ``n`` rows a step takes."""
+    if isinstance(batch_size, str):
+        return min(200, n)
+    if batch_size > n:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+            stacklevel=2,
+        )
+    return min(int(batch_size), n)
+
+
+def squares(network: Network) -> float:
+    """Return ``|W|^2`` over all weights."""
+    return sum(float(np.vdot(W, W)) for W in network.weights)
+
+
+class Descent:
+    """One fit of an estimator by epochs; writes the estimator's curves and counts."""
+
+    def __init__(self, estimator: Any, network: Network, task: Task, optimizer: Optimizer) -> None:
+        self.estimator = estimator
+        self.network = network
+        self.task = task
+        self.optimizer = optimizer
+        self.batch = batch_rows(estimator.batch_size, task.order.size)
+        self.history = History()
+        self._slices = [hook.on_slice for hook in task.hooks if hasattr(hook, "on_slice")]
+        n = task.order.size
+        self.progress = Progress(network, 0, estimator.max_iter, 0, n, math.nan, self.history)
+
+    def run(self, incremental: bool) -> None:
+        """Train until an end is reached, or for one epoch if ``incremental``."""
+        estimator, order = self.estimator, self.task.order
+        early = estimator.early_stopping
+        if early:
+            self._best = self.network.parameters.copy()
+        estimator.n_iter_ = 0
+        try:
+            for _ in range(estimator.max_iter):
+                if estimator.shuffle:
+                    order = order[estimator._random_state.permutation(order.size)]
+                if not self._epoch(order):
+                    break
+                if self._ends() or incremental:
+                    break
+                if estimator.n_iter_ == estimator.max_iter:
+                    warnings.warn(
+                        f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached "
+                        "and the optimization hasn't converged yet.",
+                        ConvergenceWarning,
+                        stacklevel=2,
+                    )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        if early:
+            self.network.parameters[:] = self._best
+
+    def _epoch(self, order: np.ndarray) -> bool:
+        """Train one epoch; return whether its numbers are finite."""
+        estimator, network = self.estimator, self.network
+        before = network.parameters.copy()
+        self.optimizer.epoch_begins(estimator.max_iter)
+        self.progress.epoch = estimator.n_iter_
+        loss = self._train(order)
+        if not (math.isfinite(loss) and np.isfinite(network.parameters).all()):
+            network.parameters[:] = before
+            self._diverged(loss)
+            return False
+        estimator.n_iter_ += 1
+        estimator.t_ += order.size
+        estimator.loss_ = loss
+        estimator.loss_curve_.append(loss)
+        self.history.loss.append(loss)
+        self.history.learning_rate.append(self.optimizer.learning_rate)
+        if estimator.verbose >= 2:
+            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+        return True
+
+    def _train(self, order: np.ndarray) -> float:
+        """Return the mean objective of an epoch, each batch counted by its rows."""
+        task, network, n = self.task, self.network, order.size
+        weighted = task.targets.weight.size > 0
+        if not weighted and task.loss_outputs == 1:
+            return self._step(order, self.batch, self._on_slice if self._slices else None)
+        total = 0.0
+        for start in range(0, n, self.batch):
+            rows = order[start : start + self.batch]
+            penalty = 0.0
+            if task.loss_outputs > 1:
+                weight = task.targets.weight[rows].sum(dtype=np.float64) if weighted else rows.size
+                penalty = 0.5 * self.optimizer.rule.alpha * squares(network) / float(weight)
+            value = self._step(rows, rows.size)
+            total += ((value - penalty) / task.loss_outputs + penalty) * rows.size
+            if not math.isfinite(total):
+                return math.nan
+            if self._slices:
+                self._on_slice(start + rows.size, total / (start + rows.size))
+        return total / n
+
+    def _step(
+        self, order: np.ndarray, batch: int, on_slice: Callable[[int, float], None] | None = None
+    ) -> float:
+        task, network, optimizer = self.task, self.network, self.optimizer
+        return train_epoch(
+            network.plan, network.parameters, task.rows, task.targets, order, order.size, batch,
+            optimizer.rule, optimizer.learning_rate, optimizer.state, on_slice,
+        )  # fmt: skip
+
+    def _on_slice(self, done: int, loss: float) -> None:
+        self.progress.done, self.progress.loss = done, loss
+        for hook in self._slices:
+            hook(self.progress)
+
+    def _ends(self) -> bool:
+        """Score an epoch, follow the rate, and return whether training should end."""
+        estimator, optimizer = self.estimator, self.optimizer
+        self._validate()
+        if estimator.early_stopping:
+            self._follow_score()
+        else:
+            self._follow_loss()
+        self.progress.done, self.progress.loss = self.task.order.size, estimator.loss_
+        stops = [bool(hook(self.progress)) for hook in self.task.hooks]
+        optimizer.epoch_ends(estimator.t_)
+        patience = optimizer.patience(estimator.n_iter_no_change)
+        if estimator._no_improvement_count > patience:
+            ends, action = optimizer.stalled()
+            if estimator.verbose:
+                watched = "Validation score" if estimator.early_stopping else "Training loss"
+                print(
+                    f"{watched} did not improve more than tol={estimator.tol:f} for {patience} "
+                    f"consecutive epochs. {action}"
+                )
+            if ends:
+                return True
+            estimator._no_improvement_count = 0
+        return any(stops)
+
+    def _validate(self) -> None:
+        """Record the loss of the validation rows."""
+        held = self.task.validation
+        if held is None:
+            return
+        _, loss = score(
+            self.network.plan, self.network.parameters, held.rows, held.n,
+            order=held.order, targets=held.targets,
+        )  # fmt: skip
+        loss /= self.task.loss_outputs
+        self.estimator.validation_loss_curve_.append(loss)
+        self.history.validation_loss.append(loss)
+
+    def _follow_score(self) -> None:
+        """Count epochs without a better validation score, and keep the best weights."""
+        estimator = self.estimator
+        assert self.task.validation is not None
+        value = self.task.validation.score()
+        estimator.validation_scores_.append(value)
+        if estimator.verbose >= 2:
+            print(f"Validation score: {value:f}")
+        if value < estimator.best_validation_score_ + estimator.tol:
+            estimator._no_improvement_count += 1
+        else:
+            estimator._no_improvement_count = 0
+        if value > estimator.best_validation_score_:
+            estimator.best_validation_score_ = value
+            self._best = self.network.parameters.copy()
+
+    def _follow_loss(self) -> None:
+        """Count epochs without a lower training loss."""
+        estimator = self.estimator
+        if estimator.loss_ > estimator.best_loss_ - estimator.tol:
+            estimator._no_improvement_count += 1
+        else:
+            estimator._no_improvement_count = 0
+        estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
+
+    def _diverged(self, loss: float) -> None:
+        """Raise, or warn where the best weights are kept anyway."""
+        where = (
+            f"epoch {self.estimator.n_iter_ + 1}, learning rate {self.optimizer.learning_rate:g}"
+        )
+        if not self.estimator.early_stopping:
+            raise ValueError(f"{NON_FINITE} ({where})")
+        self.estimator.loss_curve_.append(math.nan)
+        self.estimator.validation_scores_.append(math.nan)
+        self.estimator.validation_loss_curve_.append(math.nan)
+        warnings.warn(
+            f"Training diverged ({where}): the loss is {loss}. The weights of the best epoch are "
+            "kept; lower the learning rate, scale the inputs or set clip_norm.",
+            DivergenceWarning,
+            stacklevel=4,
+        )
