@@ -4,7 +4,6 @@ Two witnesses: fourth-order central differences, and the complex step through a 
 in NumPy.  Both work in float64, whatever the network's precision.
 """
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from fastnn.errors import integer, number
-from fastnn.inspect.models import as_network, one_hot
+from fastnn.inspect.models import as_network, duplicate, one_hot
 from fastnn.inspect.reference import Reference
 from fastnn.network import Network
 from fastnn.training import score
@@ -213,9 +212,7 @@ class _Check:
     """The loss as a function of one parameter, by the kernels in float64 and by NumPy."""
 
     def __init__(self, network: Network, X: Any, y: Any, sample_weight: Any) -> None:
-        double = copy.copy(network)
-        double.dtype = np.dtype(np.float64)
-        double.parameters = network.parameters.astype(np.float64)
+        double = duplicate(network, np.float64)
         self.network = double
         # What the network sees: the rounding of X to float32 is not an error of the gradient.
         seen, targets, _ = network._check(X, y, sample_weight)

@@ -1,5 +1,6 @@
 """What the functions of this room accept as a model."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,14 @@ def _encoder(classes: Any) -> Callable[[Any], Any]:
         return numbers
 
     return encode
+
+
+def duplicate(network: Network, dtype: Any = None) -> Network:
+    """Return a network with parameters of its own, in another precision where one is given."""
+    twin = copy.copy(network)
+    twin.dtype = np.dtype(dtype or network.dtype)
+    twin._parameters = network.parameters.astype(twin.dtype)
+    return twin
 
 
 def one_hot(Y: np.ndarray, network: Network) -> np.ndarray:

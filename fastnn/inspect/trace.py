@@ -5,7 +5,6 @@ kernels that train; the factors ``dJ/da`` and ``da/dz`` come from the same table
 of the factors is multiplied here, so that it can be seen to equal the kernels' gradient.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import scipy.sparse
 from fastnn.errors import number
 from fastnn.inputs import check_rows
 from fastnn.inspect.derivation import all_sections, folded_sections, layer_section
-from fastnn.inspect.models import as_network, one_hot
+from fastnn.inspect.models import as_network, duplicate, one_hot
 from fastnn.inspect.render import as_html, as_latex, as_markdown, as_text, show
 from fastnn.kernels import activations, losses
 from fastnn.kernels.functional import activation_, factors_, predict_
@@ -225,8 +224,7 @@ def explain(model: Any, x: Any, y: Any, *, learning_rate: float = 0.01) -> Trace
     row = _one_row(x, network)
     _, targets, _ = network._check(row, np.reshape(encode(y), (1, -1)), None)
     gradient = network.gradients(row, targets.y)
-    after = copy.copy(network)
-    after.parameters = network.parameters.copy()
+    after = duplicate(network)
     loss = after.step(row[0], targets.y[0], learning_rate=rate)
     target = one_hot(targets.y, network)[0]
     below, layers = row[0], []
