@@ -55,7 +55,7 @@ if JIT:
 
     @intrinsic
     def vector(typing: Any, flat: Any, start: Any, size: Any) -> Any:
-        """Return the 1-D view ``flat[start : start + size]``."""
+        """Return the 1-D view ``flat[start : start + size]`` of an array's memory."""
         result = types.Array(flat.dtype, 1, "C")
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -100,12 +100,12 @@ else:
         return base[start:]
 
     def vector(flat: Any, start: Any, size: Any) -> Any:
-        """Return the 1-D view ``flat[start : start + size]``."""
-        return flat[start : start + size]
+        """Return the 1-D view ``flat[start : start + size]`` of an array's memory."""
+        return flat.reshape(-1)[start : start + size]
 
     def matrix(flat: Any, start: Any, rows: Any, columns: Any) -> Any:
         """Return the 2-D view of ``rows * columns`` entries of ``flat`` from ``start``."""
-        return flat[start : start + rows * columns].reshape(rows, columns)
+        return flat.reshape(-1)[start : start + rows * columns].reshape(rows, columns)
 
     def constant(value: Any, like: Any) -> Any:
         """Return ``value`` in the precision of the scalar ``like``."""
