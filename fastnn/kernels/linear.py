@@ -23,7 +23,6 @@ import numpy as np
 from fastnn.kernels.elementary import exp
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.linear_losses import loss_slope, loss_value
-from fastnn.kernels.plan import row_number
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.views import constant
 
@@ -139,6 +138,12 @@ def permutation_(order, seed):
         word ^= (word << 5) & 0xFFFFFFFF
         j = i + (word & 0x7FFFFFFF) % (n - i)
         order[i], order[j] = order[j], order[i]
+
+
+@helper
+def row_number(order, t):
+    """Return the row visited at time ``t``; an empty ``order`` is the natural one."""
+    return order[t] if order.size > 0 else t
 
 
 @helper
