@@ -279,8 +279,9 @@ class _Job:
                 trial = copy.deepcopy(model)
                 history = _fit(trial, problem, rule | {"epochs": 1}, validation, slice(1))
                 prepared = time.perf_counter() - start
-                if history.stopped != "interrupted":
-                    history = _fit(model, problem, rule, validation, slice(None), scores)
+                if history.stopped == "interrupted":
+                    raise KeyboardInterrupt
+                history = _fit(model, problem, rule, validation, slice(None), scores)
             finally:
                 scores.close()
             last_resort.noticed()
