@@ -149,6 +149,11 @@ def from_file(
     ValueError
         No target, a single class, too few rows, or what `read_table` refuses.
     """
+    if target is None and path.suffix.lower() != ".npz":
+        try:  # no column is called "": the error lists those there are
+            read_table(path, "", header=header)
+        except ValueError as error:
+            raise ValueError(f"--target COLUMN is missing: {error}") from None
     table = read_table(path, target, task=task, header=header, dtype=dtype)
     if table.y is None:
         names = ", ".join(table.feature_names[:20])

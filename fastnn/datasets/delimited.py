@@ -107,7 +107,7 @@ def _check_header(path: Path, line: int, names: list[str]) -> None:
         if not name.lstrip("+-").isdecimal() and _is_number(name):
             raise ValueError(
                 f"{where}: the header holds the number {name!r}: "
-                "for a file without a header pass header=False"
+                "for a file without a header pass header=False (--no-header)"
             )
 
 
