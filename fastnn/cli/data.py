@@ -160,7 +160,7 @@ def from_file(
         raise ValueError(f"{path.name}: which column is the target? Give --target, one of {names}")
     y, classes = table.y, table.classes
     if classes is not None and len(classes) < 2:
-        raise ValueError(f"{path.name}: the target has one class only, {classes[0]!r}")
+        raise ValueError(f"{path.name}: the target has one class only, {classes[0].item()!r}")
     train, validation, test = split(
         None if classes is None else y, len(y), test_fraction, validation_fraction, seed
     )
