@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import scipy.sparse
+from click.testing import CliRunner
+from sklearn.datasets import load_iris
 
+import fastnn
 from fastnn import Network, explain, functional
+from fastnn.cli import main
 from fastnn.kernels import activations, losses
 
 pytestmark = pytest.mark.kernel
@@ -225,9 +229,106 @@ def test_bad_rows_and_targets_are_named(x, y, message):
 
 
 def test_what_is_no_network_is_refused():
-    with pytest.raises(TypeError, match="model must be a Network or a fitted fastnn estimator"):
+    with pytest.raises(TypeError, match="model must be a Network, a Model or a fitted fastnn"):
         explain(object(), [1], 1)
     with pytest.raises(TypeError, match="got function"):
         explain(lambda x: x, [1], 1)
     with pytest.raises(ValueError, match="learning_rate"):
         explain(Network([1, 1]), [1], 1, learning_rate=-1)
+
+
+IRIS, SPECIES = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[SPECIES]
+
+
+def iris_model():
+    net = Network([4, 3, 3], loss="cross_entropy", dtype="float64", random_state=0)
+    names = ["a", "b", "c", "d"]
+    return fastnn.Model(
+        net, names, IRIS.mean(axis=0), IRIS.std(axis=0), "species",
+        ["virginica", "setosa", "versicolor"],
+    )  # fmt: skip
+
+
+def test_estimators_are_explained_with_their_labels():
+    with pytest.raises(ValueError, match="this MLPClassifier is not fitted yet"):
+        explain(fastnn.MLPClassifier(), IRIS[0], "setosa")
+    with pytest.warns(UserWarning, match="iterations"):
+        fitted = fastnn.MLPClassifier((5,), max_iter=5, random_state=0).fit(IRIS, NAMES)
+    trace = explain(fitted, IRIS[60], "versicolor")
+    np.testing.assert_allclose(trace.layers[-1].a, fitted.predict_proba(IRIS[60:61])[0])
+    np.testing.assert_array_equal(trace.y, [0, 1, 0])
+    assert fastnn.check_gradients(fitted, IRIS[::30], NAMES[::30]).ok
+    assert fastnn.input_gradients(fitted, IRIS, NAMES).shape == IRIS.shape
+    with pytest.raises(ValueError, match="y holds the label rose, but the model knows"):
+        explain(fitted, IRIS[0], "rose")
+
+
+def test_binary_and_regression_estimators():
+    with pytest.warns(UserWarning, match="iterations"):
+        binary = fastnn.MLPClassifier((3,), max_iter=5, random_state=0).fit(IRIS[:100], NAMES[:100])
+    trace = explain(binary, IRIS[0], "versicolor")
+    assert trace.y == 1
+    assert trace.layers[-1].a[0] == pytest.approx(binary.predict_proba(IRIS[:1])[0, 1])
+    with pytest.warns(UserWarning, match="iterations"):
+        regressor = fastnn.MLPRegressor(hidden_layer_sizes=(3,), max_iter=5, random_state=0).fit(
+            IRIS, SPECIES
+        )
+    trace = explain(regressor, IRIS[0], 0.0)
+    assert trace.layers[-1].a[0] == pytest.approx(regressor.predict(IRIS[:1])[0])
+
+
+def test_a_model_is_explained_in_its_units():
+    model = iris_model()
+    trace = explain(model, IRIS[0], "setosa")
+    np.testing.assert_allclose(trace.x, (IRIS[0] - IRIS.mean(axis=0)) / IRIS.std(axis=0))
+    np.testing.assert_array_equal(trace.y, [0, 1, 0])
+    slopes = fastnn.input_gradients(model, IRIS[:2])
+    step = 1e-6 * np.eye(4)
+    for j in range(4):
+        moved = model.outputs(IRIS[:2] + step[j]) - model.outputs(IRIS[:2] - step[j])
+        np.testing.assert_allclose(slopes[:, :, j], moved / 2e-6, atol=1e-8)
+    assert fastnn.check_gradients(model, IRIS[::30], NAMES[::30]).ok
+
+
+def test_a_regression_model_is_explained_in_its_units():
+    net = Network([4, 3, 1], dtype="float64", random_state=0)
+    names = ["a", "b", "c", "d"]
+    model = fastnn.Model(net, names, [1, 2, 3, 4], [2, 2, 2, 2], "t", None, 5.0, 3.0)
+    assert explain(model, IRIS[0], 8.0).y == 1
+    slopes = fastnn.input_gradients(model, IRIS[:1])[0, 0]
+    step = 1e-6 * np.eye(4)
+    moved = model.predict(IRIS[0] + step) - model.predict(IRIS[0] - step)
+    np.testing.assert_allclose(slopes, moved / 2e-6, rtol=1e-6)
+
+
+@pytest.fixture
+def files(tmp_path):
+    fastnn.save(tmp_path / "iris.safetensors", iris_model())
+    rows = [",".join([*map(str, x), name]) for x, name in zip(IRIS, NAMES, strict=True)]
+    (tmp_path / "iris.csv").write_text("\n".join(["a,b,c,d,species", *rows]) + "\n")
+    return [str(tmp_path / "iris.safetensors"), str(tmp_path / "iris.csv")]
+
+
+def test_command_line_prints_the_trace(files):
+    run = CliRunner().invoke(main, ["explain", *files, "--row", "70"])
+    assert run.exit_code == 0, run.output
+    assert run.output == str(explain(iris_model(), IRIS[70], "versicolor")) + "\n"
+    full = CliRunner().invoke(main, ["explain", *files, "--full", "--learning-rate", "0.5"])
+    expected = explain(iris_model(), IRIS[0], "setosa", learning_rate=0.5)
+    assert full.output == expected.full() + "\n"
+    one = CliRunner().invoke(main, ["explain", *files, "--layer", "1"])
+    assert one.output == explain(iris_model(), IRIS[0], "setosa").layer(1) + "\n"
+
+
+def test_command_line_names_what_is_wrong(files, tmp_path):
+    far = CliRunner().invoke(main, ["explain", *files, "--row", "150"])
+    assert far.exit_code == 2
+    assert "--row must be below 150" in far.output
+    deep = CliRunner().invoke(main, ["explain", *files, "--layer", "2"])
+    assert deep.exit_code == 2
+    assert "--layer must be below 2" in deep.output
+    fastnn.save(tmp_path / "net.safetensors", Network([4, 1]))
+    bare = CliRunner().invoke(main, ["explain", str(tmp_path / "net.safetensors"), files[1]])
+    assert bare.exit_code == 2
+    assert "bare network" in bare.output

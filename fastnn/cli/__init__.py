@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import fastnn
+from fastnn.cli.explain import explain
 from fastnn.cli.generate import generate
 from fastnn.cli.predict import predict
 from fastnn.cli.train import train
@@ -70,5 +71,5 @@ def main() -> None:
     """
 
 
-for command in (train, predict, generate, warmup):
+for command in (train, predict, explain, generate, warmup):
     main.add_command(command)

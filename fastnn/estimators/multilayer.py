@@ -298,6 +298,12 @@ class BaseMultilayerPerceptron(BaseEstimator):
 
     # State ----------------------------------------------------------------------------------
 
+    @property
+    def network_(self) -> Network:
+        """The trained `Network` itself, for `fastnn.explain` and its like."""
+        check_is_fitted(self)
+        return self._synced()
+
     def _expose(self, network: Network) -> None:
         """Show a network's parameters as ``coefs_`` and ``intercepts_``."""
         self._network = network
@@ -311,7 +317,7 @@ class BaseMultilayerPerceptron(BaseEstimator):
         if len(shown) == len(self._views) and all(map(_same, shown, self._views)):
             return self._network
         network = copy.copy(self._network)  # another estimator may share it
-        network.parameters = network.parameters.copy()
+        network._parameters = network.parameters.copy()
         take_initial_("coefs_", self.coefs_, network.weights)
         take_initial_("intercepts_", self.intercepts_, network.biases)
         self._expose(network)

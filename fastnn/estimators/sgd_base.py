@@ -13,13 +13,14 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnn.estimators.sgd_training import Parameters, Stopping, begin, make_rule
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import SCHEDULES, LinearRule, Model, finish_
 from fastnn.kernels.linear_losses import LinearLoss
 from fastnn.kernels.plan import Rows
+from fastnn.network import Network
 
 MAX_SEED = np.iinfo(np.int32).max
 EVERY_ROW_ONCE = {dtype: np.empty(0, dtype) for dtype in (np.dtype("f4"), np.dtype("f8"))}
@@ -157,6 +158,18 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
     def _shaped(self, W: np.ndarray) -> np.ndarray:
         """Return ``coef_`` of the weights (k, d)."""
         return W
+
+    def _linear_network(self, loss: str, loss_parameter: float | None = None) -> Network:
+        """Return the one-layer `Network` of a loss with this model's weights."""
+        check_is_fitted(self)
+        coef: Any = self.coef_
+        W = np.atleast_2d(coef.toarray() if sparse.issparse(coef) else coef)
+        network = Network(
+            W.shape[::-1], loss=loss, dtype=W.dtype, init="zeros", loss_parameter=loss_parameter
+        )
+        network.weights[0][:] = W.T
+        network.biases[0][:] = self.intercept_
+        return network
 
     def _stopping(self, max_iter: int, held_out: Any = None, score: Any = None) -> Stopping:
         return Stopping(

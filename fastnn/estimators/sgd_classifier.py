@@ -22,6 +22,7 @@ from fastnn.estimators.sgd_training import Parameters, make_rule, train
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import train_rows_, train_softmax_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
+from fastnn.network import Network
 
 
 class SGDClassifier(LinearClassifierMixin, BaseSGD):
@@ -458,6 +459,15 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             return np.column_stack([1 - positive, positive])
         positive[positive.sum(axis=1) == 0] = 1  # no class is at all likely: all alike
         return positive / positive.sum(axis=1, keepdims=True)
+
+    @property
+    def network_(self) -> Network:
+        """The model as a `Network`, for `fastnn.explain` and its like; "log_loss" only."""
+        if self.loss != "log_loss":
+            raise ValueError(f"a Network has no loss {self.loss!r}; its classes need 'log_loss'")
+        check_is_fitted(self)
+        joint = self.multi_class == "multinomial" and len(self.classes_) > 2
+        return self._linear_network("cross_entropy" if joint else "log_loss")
 
     @available_if(_check_proba)
     def predict_log_proba(self, X: Any) -> np.ndarray:

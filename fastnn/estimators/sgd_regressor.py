@@ -17,6 +17,7 @@ from fastnn.estimators.sgd_training import Parameters, make_rule, train
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import train_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
+from fastnn.network import Network
 
 
 def _r2(y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
@@ -253,6 +254,13 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             Finite numbers.
         """
         return float(self.coef_ @ np.asarray(x) + self.intercept_[0])
+
+    @property
+    def network_(self) -> Network:
+        """The model as a `Network`, for `fastnn.explain` and its like."""
+        if self.loss not in ("squared_error", "huber"):
+            raise ValueError(f"a Network has no loss {self.loss!r}")
+        return self._linear_network(self.loss, self.epsilon if self.loss == "huber" else None)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the prediction for each row.

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from fastnn.errors import integer, number
-from fastnn.inspect.models import as_network, duplicate, one_hot
+from fastnn.inspect.models import as_subject, dense, duplicate, one_hot
 from fastnn.inspect.reference import Reference
 from fastnn.network import Network
 from fastnn.training import score
@@ -145,7 +145,7 @@ def check_gradients(
 
     Parameters
     ----------
-    model : Network or fitted estimator
+    model : Network, Model or fitted estimator
         It is left as it is.
     X, y, sample_weight
         A few rows, as in `Network.fit`; labels for a classifier.
@@ -175,9 +175,10 @@ def check_gradients(
     >>> report.ok, report.n_checked
     (True, 21)
     """
-    network, encode = as_network(model)
+    subject = as_subject(model)
+    network = subject.network
     tolerance = number("tolerance", tolerance, low=0, closed="right")
-    y = encode(y)
+    X, y = subject.rows(X), subject.targets(y)
     if n_parameters is not None:
         n_parameters = integer("n_parameters", n_parameters)
     check = _Check(network, X, y, sample_weight)
@@ -232,7 +233,7 @@ class _Check:
                 self.forward_error = abs(value - self.loss) / max(abs(self.loss), 1e-12)
 
     def _make_reference(self, rows: Any) -> Reference | None:
-        X = rows.toarray() if scipy.sparse.issparse(rows) else rows
+        X = dense(rows)
         weight = self.targets.weight if self.targets.weight.size else np.ones(self.n)
         try:
             return Reference(self.network, X, one_hot(self.targets.y, self.network), weight)

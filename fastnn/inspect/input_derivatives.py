@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from fastnn.inputs import check_rows
-from fastnn.inspect.models import as_network, one_hot
+from fastnn.inspect.models import as_subject, dense, one_hot
 from fastnn.kernels import losses
 from fastnn.kernels.functional import activation_, factors_, losses_, predict_
 
@@ -16,7 +15,8 @@ def input_gradients(model: Any, X: Any, y: Any = None) -> np.ndarray:
 
     Parameters
     ----------
-    model : Network or fitted estimator
+    model : Network, Model or fitted estimator
+        The derivatives are in the units of its data; ``J`` is the network's.
     X : array-like or sparse matrix, shape (n, n_features)
     y : array-like, shape (n,) or (n, n_outputs), optional
         Targets, or labels of a classifier.
@@ -40,10 +40,9 @@ def input_gradients(model: Any, X: Any, y: Any = None) -> np.ndarray:
     >>> input_gradients(neuron, [[0.0, 0.0]])
     array([[[ 2., -1.]]])
     """
-    network, encode = as_network(model)
-    if scipy.sparse.issparse(X):
-        X = X.toarray()
-    rows = check_rows(X, network.layer_sizes[0], network.dtype).dense
+    subject = as_subject(model)
+    network = subject.network
+    rows = check_rows(subject.rows(dense(X)), network.layer_sizes[0], network.dtype).dense
     code = losses.CODES[network.loss_name]
     weights, biases = network.weights, network.biases
     a, slopes = rows, []
@@ -59,11 +58,15 @@ def input_gradients(model: Any, X: Any, y: Any = None) -> np.ndarray:
         predict_(code, Z, A)
         factors_(code, Z, A, A, network.loss_parameter, unused, delta)
     else:
-        _, targets, _ = network._check(rows, encode(y), None)
+        _, targets, _ = network._check(rows, subject.targets(y), None)
         delta = np.empty_like(Z)
         Y = one_hot(targets.y, network)
         losses_(code, Z, Y, network.loss_parameter, np.empty(Z.shape[0], Z.dtype), delta)
         delta *= Z.dtype.type(network.loss_scale)
     for W, slope in zip(reversed(weights[1:]), reversed(slopes), strict=True):
         delta = (delta @ W.T) * (slope if y is not None else slope[:, None, :])
-    return delta @ weights[0].T
+    gradient = delta @ weights[0].T
+    if y is None:
+        gradient *= gradient.dtype.type(subject.target_scale)
+    gradient /= subject.feature_scale
+    return gradient

@@ -1,62 +1,102 @@
-"""What the functions of this room accept as a model."""
+"""What the functions of this room accept as a model, and how its data reach the network."""
 
 import copy
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
+from fastnn.inputs import check_rows
 from fastnn.network import Network
 
 
-def as_network(model: Any, name: str = "model") -> tuple[Network, Callable[[Any], Any]]:
-    """Return the network of a model, and a function that encodes targets for it.
+@dataclass(frozen=True)
+class Subject:
+    """A network with the units and labels of the data around it.
+
+    Attributes
+    ----------
+    network : Network
+    classes : array or None
+        Labels by class number, where the targets are labels.
+    feature_mean, feature_scale : array (n_features,) or float
+        The network is given ``(X - feature_mean) / feature_scale``.
+    target_mean, target_scale : float
+        Of a regression; the network is taught ``(y - target_mean) / target_scale``.
+    """
+
+    network: Network
+    classes: np.ndarray | None = None
+    feature_mean: Any = 0.0
+    feature_scale: Any = 1.0
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+
+    def rows(self, X: Any, name: str = "X") -> Any:
+        """Return rows as the network takes them, unchecked where they are not standardised."""
+        if not (np.any(self.feature_mean) or np.any(self.feature_scale != 1)):
+            return X
+        network = self.network
+        rows = check_rows(dense(X), network.layer_sizes[0], network.dtype, name).dense
+        return (rows - self.feature_mean) / self.feature_scale
+
+    def targets(self, y: Any) -> Any:
+        """Return targets as the network takes them: class numbers, standardised numbers."""
+        y = np.asarray(y)
+        n_outputs = self.network.layer_sizes[-1]
+        if self.classes is None:
+            if self.target_mean == 0 and self.target_scale == 1:
+                return y
+            return (y - self.target_mean) / self.target_scale
+        if y.ndim == 2 and y.shape[1] == n_outputs > 1:
+            return y  # a column per label, or probabilities
+        order = np.argsort(self.classes)
+        places = np.searchsorted(self.classes, y, sorter=order)
+        numbers = order[np.minimum(places, order.size - 1)]
+        if not np.array_equal(self.classes[numbers], y):
+            unknown = y[self.classes[numbers] != y].reshape(-1)[0]
+            raise ValueError(f"y holds the label {unknown}, but the model knows {self.classes}")
+        if self.network.loss_name == "log_loss" and n_outputs > 1:  # one against the rest
+            return np.eye(n_outputs)[numbers.reshape(-1)]
+        return numbers
+
+
+def as_subject(model: Any) -> Subject:
+    """Return the network of a model with its units and labels.
 
     Parameters
     ----------
-    model : Network or fitted estimator
-        An estimator carries its trained `Network` as ``network_``, and a classifier its labels
-        as ``classes_``.
-    name : str
-        What the argument is called in an error.
-
-    Returns
-    -------
-    network : Network
-    encode : callable
-        Turns class labels into class numbers; other targets pass through.
+    model : Network, Model or fitted estimator
+        An estimator has its trained `Network` as ``network_``, and a classifier its labels as
+        ``classes_``.
 
     Raises
     ------
     TypeError
-        The model is neither.
+        The model is none of these.
     ValueError
-        An estimator is not fitted yet.
+        An estimator is not fitted yet, or has no network.
     """
     if isinstance(model, Network):
-        return model, lambda y: y
-    kind = type(model).__name__
+        return Subject(model)
+    network = getattr(model, "network", None)
+    if isinstance(network, Network):  # a fastnn.Model
+        units = "classes", "feature_mean", "feature_scale", "target_mean", "target_scale"
+        return Subject(network, **{name: getattr(model, name) for name in units})
     network = getattr(model, "network_", None)
     if isinstance(network, Network):
         classes = getattr(model, "classes_", None)
-        return network, (lambda y: y) if classes is None else _encoder(classes)
+        return Subject(network, None if classes is None else np.asarray(classes))
+    kind = type(model).__name__
     if hasattr(model, "fit") and type(model).__module__.startswith("fastnn."):
-        raise ValueError(f"this {kind} is not fitted yet; call fit before this function")
-    raise TypeError(f"{name} must be a Network or a fitted fastnn estimator, got {kind}")
+        raise ValueError(f"this {kind} is not fitted yet; call fit first")
+    raise TypeError(f"model must be a Network, a Model or a fitted fastnn estimator, got {kind}")
 
 
-def _encoder(classes: Any) -> Callable[[Any], Any]:
-    labels = np.asarray(classes)
-
-    def encode(y: Any) -> np.ndarray:
-        y = np.asarray(y)
-        numbers = np.minimum(np.searchsorted(labels, y), labels.size - 1)
-        if not np.array_equal(labels[numbers], y):
-            unknown = y[labels[numbers] != y].reshape(-1)[0]
-            raise ValueError(f"y holds the label {unknown!r}; the model knows {list(labels)}")
-        return numbers
-
-    return encode
+def dense(X: Any) -> Any:
+    """Return a sparse matrix as an array, and anything else as it is."""
+    return X.toarray() if scipy.sparse.issparse(X) else X
 
 
 def duplicate(network: Network, dtype: Any = None) -> Network:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from fastnn.errors import number
 from fastnn.inputs import check_rows
 from fastnn.inspect.derivation import all_sections, folded_sections, layer_section
-from fastnn.inspect.models import as_network, duplicate, one_hot
+from fastnn.inspect.models import as_subject, dense, duplicate, one_hot
 from fastnn.inspect.render import as_html, as_latex, as_markdown, as_text, show
 from fastnn.kernels import activations, losses
 from fastnn.kernels.functional import activation_, factors_, predict_
@@ -188,12 +187,12 @@ def explain(model: Any, x: Any, y: Any, *, learning_rate: float = 0.01) -> Trace
 
     Parameters
     ----------
-    model : Network or fitted estimator
+    model : Network, Model or fitted estimator
         It is left as it is.
     x : array-like, shape (n_features,) or (1, n_features)
-        The row.
+        The row, in the units of the model's data.
     y : label, number or array-like, shape (n_outputs,)
-        Its target: a class label of an estimator, else what `Network.step` takes.
+        Its target: a label of a classifier, else what `Network.step` takes.
     learning_rate : float
         ``alpha`` of ``w_new = w - alpha dJ/dw``.
 
@@ -219,10 +218,12 @@ def explain(model: Any, x: Any, y: Any, *, learning_rate: float = 0.01) -> Trace
     >>> " ".join(str(trace).splitlines()[4].split())
     'N1 z = x.w + b = 1 * 0.5 + 2 * (-0.25) + 0.1 = 0.1'
     """
-    network, encode = as_network(model)
+    subject = as_subject(model)
+    network = subject.network
     rate = number("learning_rate", learning_rate, low=0)
-    row = _one_row(x, network)
-    _, targets, _ = network._check(row, np.reshape(encode(y), (1, -1)), None)
+    row = _one_row(subject.rows(np.atleast_2d(dense(x)), "x"), network)
+    target = subject.targets(np.reshape(y, (1, -1) if np.ndim(y) else 1))
+    _, targets, _ = network._check(row, np.reshape(target, (1, -1)), None)
     gradient = network.gradients(row, targets.y)
     after = duplicate(network)
     loss = after.step(row[0], targets.y[0], learning_rate=rate)
@@ -267,9 +268,7 @@ def explain(model: Any, x: Any, y: Any, *, learning_rate: float = 0.01) -> Trace
 
 def _one_row(x: Any, network: Network) -> np.ndarray:
     """Return ``x`` checked, (1, n_features)."""
-    if scipy.sparse.issparse(x):
-        x = x.toarray()
-    row = check_rows(np.atleast_2d(x), network.layer_sizes[0], network.dtype, "x").dense
+    row = check_rows(x, network.layer_sizes[0], network.dtype, "x").dense
     if row.shape[0] != 1:
         raise ValueError(f"x must be one row, got {row.shape[0]}")
     return row
