@@ -50,6 +50,9 @@ def make_plan(
         losses.CODES[loss],
         loss_parameter,
         loss_scale,
+        np.zeros(sizes.size - 1),
+        0,
+        0,
     )
 
 
@@ -252,6 +255,8 @@ class Network:
         l2: float = 0.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
         warm_start: bool = False,
         callbacks: Sequence[Callable[[Progress], object]] = (),
         verbose: bool = False,
@@ -297,6 +302,11 @@ class Network:
             Decoupled decay; "adamw" has 0.01 by default, the others 0.
         clip_norm : float, optional
             Largest norm of the gradient of a batch.
+        dropout : float or sequence of float
+            Rate, in [0, 1), at which each output of a hidden layer is set to 0 in training, the
+            others being divided by 1 - rate; one for all hidden layers or one for each.
+        input_dropout : float
+            The same for the features.
         warm_start : bool
             Whether the optimiser goes on with its momentum and moments of the last `fit`.
         callbacks : sequence of callable
@@ -334,6 +344,7 @@ class Network:
         warmup = integer("warmup_epochs", warmup_epochs, low=0)
         changing = as_schedule(schedule)
         _check_callbacks(callbacks)
+        rates = check_dropout(dropout, input_dropout, len(self.layer_sizes) - 2)
         rows, targets, n = self._check(X, y, sample_weight)
         size = n if batch_size is None else integer("batch_size", batch_size)
         validation = None
@@ -350,6 +361,9 @@ class Network:
         if warm_start and previous is not None and previous[0] == optimizer:
             state = previous[1]
         self._optimizer_state = (optimizer, state)
+        plan = self.plan
+        if rates.any():
+            plan = plan._replace(dropout=rates, seed=int(self._rng.integers(2**63)))
         bar = [ProgressBar()] if verbose else []
         try:
             return train(
@@ -364,6 +378,7 @@ class Network:
                 validation=validation,
                 stopping=stopping,
                 callbacks=[*callbacks, *bar],
+                plan=plan,
             )  # fmt: skip
         finally:
             for shown in bar:
@@ -424,6 +439,27 @@ def _check_activation(activation: Any, n_hidden: int) -> tuple[str, ...]:
     if len(names) != n_hidden:
         raise ValueError(f"{expected}, got {len(names)}")
     return tuple(choose("activation", name, activations.CODES) for name in names)
+
+
+def check_dropout(dropout: Any, input_dropout: Any, n_hidden: int) -> np.ndarray:
+    """Return the rate at which each layer's inputs are dropped out: features, hidden layers.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A rate outside [0, 1), or another number of rates than hidden layers.
+    """
+    one = np.ndim(dropout) == 0
+    given = [
+        number("dropout", rate, low=0, high=1, closed="left")
+        for rate in ([dropout] if one else dropout)
+    ]
+    if not one and len(given) != n_hidden:
+        raise ValueError(
+            f"dropout must be one rate or one per hidden layer ({n_hidden}), got {len(given)}"
+        )
+    first = number("input_dropout", input_dropout, low=0, high=1, closed="left")
+    return np.array([first, *(given * n_hidden if one else given)])
 
 
 def _check_loss_parameter(loss: str, value: float | None) -> float:

@@ -210,9 +210,9 @@ def train_epoch(
 ) -> float:
     """Train one epoch over ``n`` rows in ``order``; return the mean objective.
 
-    Batches of one with plain SGD run as exact per-sample SGD; with every optimiser their steps
-    are in proportion to the row's weight, which a mean would cancel.  Writes ``parameters`` and
-    ``state``.  Stops early with NaN when the objective is no longer finite.
+    Batches of one with plain SGD and without dropout run as exact per-sample SGD; with every
+    optimiser their steps are in proportion to the row's weight, which a mean would cancel.  Writes
+    ``parameters`` and ``state``.  Stops early with NaN when the objective is no longer finite.
     """
     totals = np.zeros(2)
     if batch_size == 1:
@@ -221,7 +221,7 @@ def train_epoch(
     plain = rule.optimizer == optimizers.CODES["sgd"] and not (
         rule.l1 or rule.alpha or rule.weight_decay or rule.clip_norm < math.inf
     )
-    samples = batch_size == 1 and plain
+    samples = batch_size == 1 and plain and not plan.dropout.any()
     large = batch_size > max(size, 1024)
     block = block_rows(plan, rows, rate * rule.l2)
     gradient = np.zeros(0 if samples else parameters.size, parameters.dtype)
@@ -371,11 +371,13 @@ def train(
     validation: tuple[Rows, Targets, int] | None = None,
     stopping: Stopping,
     callbacks: Sequence[Callable[[Progress], object]] = (),
+    plan: Plan | None = None,
 ) -> History:
     """Train ``network`` for up to ``epochs`` epochs.
 
     Rows of weight 0 are left out.  ``rng`` draws the order of each epoch; None keeps the rows'
-    own.  Ctrl-C and divergence warn and keep the last whole, finite parameters.
+    own.  ``plan`` is the network's with the rates and the seed of dropout; None for none.  Ctrl-C
+    and divergence warn and keep the last whole, finite parameters.
 
     Returns
     -------
@@ -383,6 +385,7 @@ def train(
     """
     history = History()
     parameters = network.parameters
+    plan = network.plan if plan is None else plan
     present = _present(targets, n)
     count = n if present is None else present.size
     watch = _Watch(stopping, schedule, learning_rate)
@@ -403,8 +406,8 @@ def train(
                 order = _order(rng, present, n)
                 begin, compiled = time.perf_counter(), timer.seconds
                 loss = train_epoch(
-                    network.plan, parameters, rows, targets, order, count, batch_size, rule, rate,
-                    state, on_slice,
+                    plan._replace(origin=history.samples), parameters, rows, targets, order,
+                    count, batch_size, rule, rate, state, on_slice,
                 )  # fmt: skip
                 seconds = time.perf_counter() - begin - (timer.seconds - compiled)
                 if not (math.isfinite(loss) and np.isfinite(parameters).all()):

@@ -16,6 +16,12 @@ from fastnn.kernels.dense import (
     sparse_forward_,
     sparse_gradient_,
 )
+from fastnn.kernels.dropout import (
+    drop_,
+    dropped_sparse_forward_,
+    dropped_sparse_gradient_,
+    undrop_,
+)
 from fastnn.kernels.jit import helper
 from fastnn.kernels.losses import loss_row
 from fastnn.kernels.plan import row_number, row_weight
@@ -49,8 +55,13 @@ def forward_(job, params, start, stop, z, a):
         below, above = batch * job.units[l], batch * job.units[l + 1]
         if l == 0 and job.sparse:
             W = matrix(params, w0, n_in, n_out)
-            sparse_forward_(job, start, stop, W, vector(params, b0, n_out), z, above)
+            b = vector(params, b0, n_out)
+            if job.dropout[0] == 0:
+                sparse_forward_(job, start, stop, W, b, z, above)
+            else:
+                dropped_sparse_forward_(job, start, stop, W, b, z, above)
         else:
+            drop_(job, l, start, stop, a)
             batch_forward_(batch, n_in, n_out, a, below, params, w0, b0, z, above)
         if l + 1 < job.n_layers:
             activate_(job.activations[l], batch * n_out, above, z, a)
@@ -89,11 +100,16 @@ def backward_(job, params, start, stop, z, a, delta, grads, accumulate, scratch)
         if l == 0 and job.sparse:
             gW = matrix(grads, w0, n_in, n_out)
             D = matrix(delta, above, batch, n_out)
-            sparse_gradient_(job, start, stop, D, gW, vector(grads, b0, n_out), accumulate)
+            gb = vector(grads, b0, n_out)
+            if job.dropout[0] == 0:
+                sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
+            else:
+                dropped_sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
         else:
             batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0, accumulate)
         if l > 0:
             batch_backward_(batch, n_in, n_out, delta, above, params, w0, delta, below, scratch)
+            undrop_(job, l, start, stop, a, delta)
             deactivate_(job.activations[l - 1], batch * n_in, below, z, a, delta)
 
 

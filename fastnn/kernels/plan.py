@@ -36,6 +36,10 @@ class Plan(NamedTuple):
         The loss's own parameter (Huber's delta, the quantile), else 0.
     loss_scale : float
         Factor of the loss and of every gradient.
+    dropout : float64 array (L,)
+        Rate at which each layer's inputs are dropped out; 0 except in training.
+    seed, origin : int
+        Of the masks: a number from 0, and the rows that the training run has seen so far.
     """
 
     sizes: np.ndarray
@@ -46,6 +50,9 @@ class Plan(NamedTuple):
     loss: int
     loss_parameter: float
     loss_scale: float
+    dropout: np.ndarray
+    seed: int
+    origin: int
 
 
 class Rows(NamedTuple):
@@ -128,6 +135,9 @@ class Job(NamedTuple):
     loss: int
     loss_parameter: float
     loss_scale: float
+    dropout: Any
+    seed: int
+    origin: int
     sparse: bool
     dense: Any
     data: Any
@@ -154,6 +164,9 @@ def borrow(plan, rows, targets, order):
         plan.loss,
         plan.loss_parameter,
         plan.loss_scale,
+        pointer(plan.dropout),
+        plan.seed,
+        plan.origin,
         rows.indptr.size > 0,
         pointer(rows.dense),
         pointer(rows.data),
