@@ -47,15 +47,15 @@ def test_activation_fault_is_caught(name, factor, monkeypatch):
 @pytest.mark.parametrize("name", losses.TABLE)
 def test_loss_fault_is_caught(name, factor, monkeypatch):
     assert check("tanh", name).ok
-    right = losses.TABLE[name].row
+    right = losses.TABLE[name].block
 
     def wrong(*arguments):
         value = right(*arguments)
-        delta = arguments[-1]
-        delta *= factor
+        batch, n_out, delta = arguments[0], arguments[1], arguments[-1]
+        delta[: batch * n_out] *= factor
         return value
 
-    monkeypatch.setitem(losses.loss_row.__globals__, f"row_{losses.CODES[name]}", wrong)
+    monkeypatch.setitem(losses.loss_.__globals__, f"block_{losses.CODES[name]}", wrong)
     report = check("tanh", name)
     assert not report.ok
     assert {found.layer for found in report.disagreements} == {0, 1, 2}

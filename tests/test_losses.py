@@ -6,8 +6,8 @@ import reference
 from scipy.special import softmax
 
 from fastnn.kernels import losses
-from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.views import constant, pointer, vector
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.views import constant, offset, pointer
 
 pytestmark = pytest.mark.kernel
 
@@ -15,22 +15,28 @@ NAMES = list(losses.TABLE)
 ELEMENTWISE = [name for name in NAMES if name != "cross_entropy"]
 
 
-@helper
-def row_of(matrix, r):
-    return vector(pointer(matrix), r * matrix.shape[1], matrix.shape[1])
+@kernel
+def rows(code, Z, Y, parameter, values, delta):
+    (n, k), t = Z.shape, Y.shape[1]
+    for r in range(n):
+        z, y, d = (
+            offset(pointer(Z), r * k),
+            offset(pointer(Y), r * t),
+            offset(pointer(delta), r * k),
+        )
+        values[r] = losses.loss_(code, 1, k, t, z, y, constant(parameter, Z[0, 0]), d)
 
 
 @kernel
-def rows(code, Z, Y, parameter, values, delta):
-    for r in range(Z.shape[0]):
-        z, y = row_of(Z, r), row_of(Y, r)
-        values[r] = losses.loss_row(code, z, y, constant(parameter, z[0]), row_of(delta, r))
+def block(code, Z, Y, parameter, delta):
+    (n, k), t = Z.shape, Y.shape[1]
+    p = constant(parameter, Z[0, 0])
+    return losses.loss_(code, n, k, t, pointer(Z), pointer(Y), p, pointer(delta))
 
 
 @kernel
 def link(code, Z, A):
-    for r in range(Z.shape[0]):
-        losses.link_(code, row_of(Z, r), row_of(A, r))
+    losses.link_(code, Z.shape[0], Z.shape[1], pointer(Z), pointer(A))
 
 
 def run(name, Z, Y, parameter=None):
@@ -69,9 +75,12 @@ def test_agrees_with_numpy(name, k, precision, eps, rng):
     # Absolute, because terms of the size of the score cancel.
     np.testing.assert_allclose(values, value(*exact), rtol=64 * eps, atol=64 * eps)
     np.testing.assert_allclose(deltas, delta(*exact), rtol=64 * eps, atol=16 * eps)
-    A = np.empty_like(Z)
+    A, together = np.empty_like(Z), np.empty_like(Z)
     link(losses.CODES[name], Z, A)
     np.testing.assert_allclose(A, prediction(exact[0]), rtol=16 * eps)
+    total = block(losses.CODES[name], Z, Y, parameter, together)
+    np.testing.assert_allclose(total, values.sum(), rtol=16 * eps)
+    np.testing.assert_allclose(together, deltas, rtol=8 * eps, atol=4 * eps)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,6 +113,16 @@ def test_integer_labels_equal_one_hot(precision, eps, rng):
     np.testing.assert_allclose(by_label[0], by_column[0], rtol=4 * eps, atol=4 * eps)
     np.testing.assert_allclose(by_label[1], by_column[1], rtol=4 * eps, atol=2 * eps)
     assert len(np.unique(labels)) == 6
+    total = block(losses.CODES["cross_entropy"], Z, labels.astype(precision), 0.0, np.empty_like(Z))
+    np.testing.assert_allclose(total, by_label[0].sum(), rtol=16 * eps)
+
+
+def test_many_hopeless_rows_have_a_finite_loss(precision, eps):
+    """The sum of logarithms is that of a product, which must not overflow."""
+    Z, labels = np.zeros((2000, 5), precision), np.zeros((2000, 1), precision)
+    delta = np.empty_like(Z)
+    total = block(losses.CODES["cross_entropy"], Z, labels, 0.0, delta)
+    assert total == pytest.approx(2000 * np.log(5), rel=1e-12)
 
 
 SCORES = [0, 1e-300, 1e-6, 0.5, 3, 17, 36, 37.5, 88, 104, 700, 1e4]

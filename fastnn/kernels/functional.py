@@ -6,8 +6,8 @@ Matrices are (n, outputs), one row of scores per sample; codes are those of the 
 from fastnn.kernels.activations import activate_, deactivate_
 from fastnn.kernels.elementary import exp, log
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.losses import link_, link_derivative, loss_row, slope, surprise
-from fastnn.kernels.views import constant, pointer, vector
+from fastnn.kernels.losses import link_, link_derivative, loss_, slope, surprise
+from fastnn.kernels.views import constant, offset, pointer
 
 
 @kernel
@@ -23,8 +23,7 @@ def activation_(code, z, a, derivative):
 def predict_(code, Z, A):
     """Write the predictions ``A = link(Z)`` of a loss."""
     n, k = Z.shape
-    for r in range(n):
-        link_(code, vector(pointer(Z), r * k, k), vector(pointer(A), r * k, k))
+    link_(code, n, k, pointer(Z), pointer(A))
 
 
 @kernel
@@ -48,10 +47,9 @@ def losses_(code, Z, Y, parameter, values, delta):
     n, k = Z.shape
     t = Y.shape[1]
     for r in range(n):
-        z = vector(pointer(Z), r * k, k)
-        y = vector(pointer(Y), r * t, t)
-        d = vector(pointer(delta), r * k, k)
-        values[r] = loss_row(code, z, y, constant(parameter, Z[0, 0]), d)
+        z, d = offset(pointer(Z), r * k), offset(pointer(delta), r * k)
+        y = offset(pointer(Y), r * t)
+        values[r] = loss_(code, 1, k, t, z, y, constant(parameter, Z[0, 0]), d)
 
 
 @kernel

@@ -17,9 +17,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid
+from fastnn.kernels.elementwise import map_
 from fastnn.kernels.jit import elementary, helper, scalar
 from fastnn.kernels.table import dispatch
-from fastnn.kernels.views import constant
+from fastnn.kernels.views import constant, vector
+
+#: A product of sums so large goes through the logarithm before the next factor.
+ENOUGH = 1e200
 
 
 @scalar
@@ -158,93 +162,123 @@ def quantile_slope(z, a, y, parameter):
 
 
 @helper
-def softmax_row_(z, a):
-    """Write the softmax of the scores ``z`` to ``a``; they may be one vector."""
-    largest = z[0]
-    for k in range(1, z.size):
-        largest = max(largest, z[k])
-    total = constant(0, largest)
-    for k in range(z.size):
-        a[k] = exp(z[k] - largest)
-        total += a[k]
-    for k in range(z.size):
-        a[k] /= total
+def exponentials_(batch, n_out, z, e):
+    """Write ``e = exp(z - largest)`` of each row of scores, which cannot overflow."""
+    for r in range(batch):
+        scores, shifted = vector(z, r * n_out, n_out), vector(e, r * n_out, n_out)
+        largest = scores[0]
+        for k in range(1, n_out):
+            largest = max(largest, scores[k])
+        for k in range(n_out):
+            shifted[k] = scores[k] - largest
+    map_(exp, batch * n_out, 0, e, e)
+
+
+@helper
+def softmax_(batch, n_out, z, a):
+    """Write the softmax of each row of scores ``z`` to ``a``."""
+    exponentials_(batch, n_out, z, a)
+    for r in range(batch):
+        row = vector(a, r * n_out, n_out)
+        total = constant(0, row[0])
+        for k in range(n_out):
+            total += row[k]
+        for k in range(n_out):
+            row[k] /= total
+
+
+@helper
+def cross_entropy_(batch, n_out, n_targets, z, y, parameter, delta):
+    """Return ``-sum_k y_k log a_k``, ``a = softmax(z)``, by log-sum-exp; write ``a - y``.
+
+    ``y`` is the number of the class, or a probability per class.  With ``s`` the sum of
+    ``exp(z - largest)`` it is ``sum_k y_k (log s - (z_k - largest))``, where no term is negative;
+    summed as ``(log s + largest) - z_k``, it would lose the digits of a large score.
+    """
+    if n_targets == 1:
+        return cross_entropy_of_labels_(batch, n_out, z, y, delta)
+    exponentials_(batch, n_out, z, delta)
+    value = 0.0
+    for r in range(batch):
+        scores, target = vector(z, r * n_out, n_out), vector(y, r * n_out, n_out)
+        row = vector(delta, r * n_out, n_out)
+        largest = scores[0]
+        total, mass = constant(0, largest), constant(0, largest)
+        for k in range(n_out):
+            largest = max(largest, scores[k])
+            total += row[k]
+            mass += target[k]
+        normaliser = log(total)
+        for k in range(n_out):
+            if target[k] != 0:
+                value += target[k] * surprise(scores[k], largest, normaliser)
+            row[k] = row[k] * (mass / total) - target[k]
+    return value
+
+
+@helper
+def cross_entropy_of_labels_(batch, n_out, z, y, delta):
+    """Return `cross_entropy_` for class numbers; a sum of logarithms is one of their product."""
+    value, product = 0.0, 1.0
+    exponentials_(batch, n_out, z, delta)
+    for r in range(batch):
+        scores, row = vector(z, r * n_out, n_out), vector(delta, r * n_out, n_out)
+        largest, total = scores[0], constant(0, scores[0])
+        for k in range(n_out):
+            largest = max(largest, scores[k])
+            total += row[k]
+        scale = constant(1, total) / total
+        for k in range(n_out):
+            row[k] *= scale
+        label = int(y[r])
+        row[label] -= constant(1, total)
+        value += largest - scores[label]
+        product *= total
+        if product > ENOUGH:
+            value += log(product)
+            product = 1.0
+    return value + log(product)
 
 
 @elementary
 def surprise(z, largest, normaliser):
-    """Return ``-log a = normaliser - (z - largest)``, in this order.
-
-    Summed as ``(normaliser + largest) - z``, it would lose the digits of a large score.
-    """
+    """Return ``-log a = normaliser - (z - largest)``, in this order."""
     return normaliser - (z - largest)
 
 
-@helper
-def cross_entropy_row(z, y, parameter, delta):
-    """Return ``-sum_k y_k log a_k``, ``a = softmax(z)``, by log-sum-exp; write ``a - y``.
-
-    ``y`` is the number of the class, or a probability per class.
-    """
-    largest = z[0]
-    for k in range(1, z.size):
-        largest = max(largest, z[k])
-    total = constant(0, largest)
-    for k in range(z.size):
-        delta[k] = exp(z[k] - largest)
-        total += delta[k]
-    normaliser = log(total)
-    if y.size == 1:
-        label = int(y[0])
-        scale = constant(1, total) / total
-        for k in range(z.size):
-            delta[k] *= scale
-        delta[label] -= constant(1, total)
-        return surprise(z[label], largest, normaliser)
-    mass = constant(0, largest)
-    value = constant(0, largest)
-    for k in range(z.size):
-        mass += y[k]
-        if y[k] != 0:
-            value += y[k] * surprise(z[k], largest, normaliser)
-    for k in range(z.size):
-        delta[k] = delta[k] * (mass / total) - y[k]
-    return value
-
-
 def elementwise(value: Callable, delta: Callable, name: str) -> Callable:
-    """Return the row function of an elementwise loss: sum of values, ``delta`` written."""
+    """Return the block function of an elementwise loss: sum of values, ``delta`` written."""
 
-    def row(z, y, parameter, gradient):  # type: ignore[no-untyped-def]
-        total = constant(0, z[0])
-        for k in range(z.size):
-            total += value(z[k], y[k], parameter)
-            gradient[k] = delta(z[k], y[k], parameter)
-        return total
+    def block(batch, n_out, n_targets, z, y, parameter, gradient):  # type: ignore[no-untyped-def]
+        size = batch * n_out
+        scores, targets, out = vector(z, 0, size), vector(y, 0, size), vector(gradient, 0, size)
+        total = constant(0, scores[0])
+        for i in range(size):
+            total += value(scores[i], targets[i], parameter)
+            out[i] = delta(scores[i], targets[i], parameter)
+        return float(total)
 
-    row.__name__ = row.__qualname__ = f"{name}_row"  # Numba links by name
-    return helper(row)
+    block.__name__ = block.__qualname__ = f"{name}_"  # Numba links by name
+    return helper(block)
 
 
 @helper
-def identity_link_(z, a):
+def identity_link_(batch, n_out, z, a):
     """Write ``a = z``."""
-    for k in range(z.size):
-        a[k] = z[k]
+    for i in range(batch * n_out):
+        a[i] = z[i]
 
 
 @helper
-def sigmoid_link_(z, a):
+def sigmoid_link_(batch, n_out, z, a):
     """Write ``a = sigmoid(z)``."""
-    for k in range(z.size):
-        a[k] = sigmoid(z[k])
+    map_(sigmoid, batch * n_out, 0, z, a)
 
 
 @helper
-def exp_link_(z, a):
+def exp_link_(batch, n_out, z, a):
     """Write ``a = exp(z)``."""
-    for k in range(z.size):
-        a[k] = exp(z[k])
+    map_(exp, batch * n_out, 0, z, a)
 
 
 @scalar
@@ -279,14 +313,14 @@ class Link(NamedTuple):
 
     formula: str
     derivative_formula: str
-    row: Callable
+    function: Callable
     derivative: Callable
 
 
 IDENTITY = Link("z", "1", identity_link_, identity_link_derivative)
 SIGMOID = Link("1 / (1 + exp(-z))", "a (1 - a)", sigmoid_link_, sigmoid_link_derivative)
 EXP = Link("exp(z)", "a", exp_link_, exp_link_derivative)
-SOFTMAX = Link("softmax(z)", "a_k ([k = j] - a_j)", softmax_row_, softmax_link_derivative)
+SOFTMAX = Link("softmax(z)", "a_k ([k = j] - a_j)", softmax_, softmax_link_derivative)
 
 
 class Loss(NamedTuple):
@@ -301,7 +335,7 @@ class Loss(NamedTuple):
     formula: str
     slope_formula: str
     delta_formula: str
-    row: Callable
+    block: Callable
     slope: Callable
     link: Link
     targets: str
@@ -322,7 +356,7 @@ TABLE: dict[str, Loss] = {
         "-sum_k y_k log a_k",
         "-y / a",
         "a - y",
-        cross_entropy_row,
+        cross_entropy_,
         cross_entropy_slope,
         SOFTMAX,
         "class",
@@ -377,22 +411,23 @@ TABLE: dict[str, Loss] = {
 }
 CODES = {name: code for code, name in enumerate(TABLE)}
 
-#: ``loss_row(code, z, y, parameter, delta)`` returns J of one row's scores ``z`` and targets
-#: ``y`` and writes ``delta = dJ/dz``.
-loss_row = dispatch(
-    "loss_row",
-    "z, y, parameter, delta",
-    "return {row}(z, y, parameter, delta)",
-    [{"row": loss.row} for loss in TABLE.values()],
+#: ``loss_(code, batch, n_out, n_targets, z, y, parameter, delta)`` returns the sum of J over rows
+#: of scores ``z`` (batch, n_out) and targets ``y`` (batch, n_targets), and writes their
+#: ``delta = dJ/dz``; all three are pointers.
+loss_ = dispatch(
+    "loss_",
+    "batch, n_out, n_targets, z, y, parameter, delta",
+    "return {block}(batch, n_out, n_targets, z, y, parameter, delta)",
+    [{"block": loss.block} for loss in TABLE.values()],
     __name__,
 )
 
-#: ``link_(code, z, a)`` writes the prediction of one row of scores; ``a`` may be ``z``.
+#: ``link_(code, batch, n_out, z, a)`` writes the predictions of rows of scores; ``a`` may be ``z``.
 link_ = dispatch(
     "link_",
-    "z, a",
-    "{link}(z, a)",
-    [{"link": loss.link.row} for loss in TABLE.values()],
+    "batch, n_out, z, a",
+    "{link}(batch, n_out, z, a)",
+    [{"link": loss.link.function} for loss in TABLE.values()],
     __name__,
 )
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import link_
-from fastnn.kernels.network import CHUNK, forward_, gather_, gradient_, loss_
+from fastnn.kernels.network import CHUNK, evaluate_, forward_, gather_, gradient_
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow, row_number, row_weight
-from fastnn.kernels.views import constant, pointer, vector
+from fastnn.kernels.views import constant, offset, pointer, vector
 
 
 @helper
@@ -117,7 +117,8 @@ def train_batches_(
     work_a = np.empty(chunk, params.dtype)
     work_delta = np.empty(chunk, params.dtype)
     work_scratch = np.empty(scratch_size(job), params.dtype)
-    z, a, delta = pointer(work_z), pointer(work_a), pointer(work_delta)
+    work_y = np.empty(min(batch_size, CHUNK) * job.n_targets, params.dtype)
+    y, z, a, delta = pointer(work_y), pointer(work_z), pointer(work_a), pointer(work_delta)
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
         weight = batch_weight(job, first, last)
@@ -126,7 +127,7 @@ def train_batches_(
             divisor = weight if rule.mean else 1.0
         totals[0] += gradient_(
             job, pointer(params), first, last, 1 / divisor,
-            z, a, delta, pointer(grads), normaliser != 0, pointer(work_scratch),
+            y, z, a, delta, pointer(grads), normaliser != 0, pointer(work_scratch),
         )  # fmt: skip
         totals[1] += weight
         if steps:
@@ -148,18 +149,20 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     n_out = plan.sizes[-1]
     work_z = np.empty(chunk, params.dtype)
     work_a = np.empty(chunk, params.dtype)
-    z, a = pointer(work_z), pointer(work_a)
+    work_y = np.empty(min(stop - start, CHUNK) * job.n_targets, params.dtype)
+    y, z, a = pointer(work_y), pointer(work_z), pointer(work_a)
+    predictions = pointer(out)
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)
         gather_(job, first, last, a)
         forward_(job, pointer(params), first, last, z, a)
         if targets.y.shape[0] > 0:
-            totals[0] += loss_(job, first, last, 1.0, z, a)
+            totals[0] += evaluate_(job, first, last, 1.0, z, y, a)
             totals[1] += batch_weight(job, first, last)
-        for r in range(min(last, out.shape[0]) - first):
-            top = (last - first) * plan.units[plan.sizes.size - 1]
-            scores = vector(z, top + r * n_out, n_out)
+        rows = min(last, out.shape[0]) - first
+        if rows > 0:
+            scores = offset(z, (last - first) * plan.units[plan.sizes.size - 1])
             if linked:
-                link_(plan.loss, scores, scores)
-            for k in range(n_out):
-                out[first + r, k] = scores[k]
+                link_(plan.loss, rows, n_out, scores, scores)
+            for i in range(rows * n_out):
+                predictions[first * n_out + i] = scores[i]

@@ -23,9 +23,9 @@ from fastnn.kernels.dropout import (
     undrop_,
 )
 from fastnn.kernels.jit import helper
-from fastnn.kernels.losses import loss_row
+from fastnn.kernels.losses import loss_
 from fastnn.kernels.plan import row_number, row_weight
-from fastnn.kernels.views import constant, matrix, vector
+from fastnn.kernels.views import constant, matrix, offset, vector
 
 #: Rows that go through the network together: enough to keep the matrix products busy, few
 #: enough that their activations stay in the cache.
@@ -68,24 +68,50 @@ def forward_(job, params, start, stop, z, a):
 
 
 @helper
-def loss_(job, start, stop, scale, z, delta):
-    """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``."""
+def targets_(job, start, stop, y):
+    """Return the targets of rows ``start:stop`` of the order, in place or copied to ``y``."""
+    if not job.ordered:
+        return offset(job.y, start * job.n_targets)
+    for r in range(stop - start):
+        i = job.order[start + r]
+        for k in range(job.n_targets):
+            y[r * job.n_targets + k] = job.y[i * job.n_targets + k]
+    return y
+
+
+@helper
+def evaluate_(job, start, stop, scale, z, y, delta):
+    """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``.
+
+    ``y`` is scratch for their targets.
+    """
     batch = stop - start
     n_out = job.sizes[job.n_layers]
     top = batch * job.units[job.n_layers]
     parameter = constant(job.loss_parameter, z[0])
+    scores, gradient = offset(z, top), offset(delta, top)
+    goal = targets_(job, start, stop, y)
+    if not job.weighted:
+        total = loss_(job.loss, batch, n_out, job.n_targets, scores, goal, parameter, gradient)
+        scale_(constant(job.loss_scale * scale, z[0]), batch * n_out, gradient)
+        return job.loss_scale * total
     total = 0.0
     for r in range(batch):
-        i = row_number(job, start + r)
-        scores = vector(z, top + r * n_out, n_out)
-        gradient = vector(delta, top + r * n_out, n_out)
-        y = vector(job.y, i * job.n_targets, job.n_targets)
-        weight = job.loss_scale * row_weight(job, i)
-        total += weight * loss_row(job.loss, scores, y, parameter, gradient)
-        factor = constant(weight * scale, z[0])
-        for k in range(n_out):
-            gradient[k] *= factor
+        row = offset(gradient, r * n_out)
+        weight = job.loss_scale * row_weight(job, row_number(job, start + r))
+        total += weight * loss_(
+            job.loss, 1, n_out, job.n_targets,
+            offset(scores, r * n_out), offset(goal, r * job.n_targets), parameter, row,
+        )  # fmt: skip
+        scale_(constant(weight * scale, z[0]), n_out, row)
     return total
+
+
+@helper
+def scale_(factor, size, x):
+    """Multiply a pointer's ``size`` numbers by ``factor``."""
+    for i in range(size):
+        x[i] *= factor
 
 
 @helper
@@ -114,14 +140,14 @@ def backward_(job, params, start, stop, z, a, delta, grads, accumulate, scratch)
 
 
 @helper
-def gradient_(job, params, start, stop, scale, z, a, delta, grads, accumulate, scratch):
+def gradient_(job, params, start, stop, scale, y, z, a, delta, grads, accumulate, scratch):
     """Return ``sum_i w_i J_i`` of rows; write, or add, ``scale`` times its gradient."""
     total = 0.0
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)
         gather_(job, first, last, a)
         forward_(job, params, first, last, z, a)
-        total += loss_(job, first, last, scale, z, delta)
+        total += evaluate_(job, first, last, scale, z, y, delta)
         backward_(job, params, first, last, z, a, delta, grads, accumulate, scratch)
         accumulate = True
     return total

@@ -25,7 +25,7 @@ from fastnn.kernels.dense import (
 )
 from fastnn.kernels.gemm import gemm_nn_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.losses import loss_row
+from fastnn.kernels.losses import loss_
 from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.row import row_forward_
 from fastnn.kernels.views import constant, matrix, offset, pointer, vector
@@ -91,11 +91,12 @@ def first_layer_update_(job, params, i, keep, a, step):
 def sample_loss_(job, i, rate, z, step):
     """Return ``w_i J_i`` of a scored row; write the output's ``step = rate * w_i * delta``."""
     n_out = job.sizes[job.n_layers]
-    scores = vector(z, job.units[job.n_layers], n_out)
-    gradient = vector(step, job.units[job.n_layers], n_out)
-    y = vector(job.y, i * job.n_targets, job.n_targets)
+    scores, gradient = offset(z, job.units[job.n_layers]), offset(step, job.units[job.n_layers])
     weight = job.loss_scale * row_weight(job, i)
-    value = loss_row(job.loss, scores, y, constant(job.loss_parameter, z[0]), gradient)
+    value = loss_(
+        job.loss, 1, n_out, job.n_targets, scores, offset(job.y, i * job.n_targets),
+        constant(job.loss_parameter, z[0]), gradient,
+    )  # fmt: skip
     factor = constant(rate * weight, z[0])
     for k in range(n_out):
         gradient[k] *= factor
