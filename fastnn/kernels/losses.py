@@ -211,7 +211,7 @@ def cross_entropy_(batch, n_out, n_targets, z, y, parameter, delta):
         normaliser = log(total)
         for k in range(n_out):
             if target[k] != 0:
-                value += target[k] * surprise(scores[k], largest, normaliser)
+                value += float(target[k] * surprise(scores[k], largest, normaliser))
             row[k] = row[k] * (mass / total) - target[k]
     return value
 
@@ -232,8 +232,8 @@ def cross_entropy_of_labels_(batch, n_out, z, y, delta):
             row[k] *= scale
         label = int(y[r])
         row[label] -= constant(1, total)
-        value += largest - scores[label]
-        product *= total
+        value += float(largest - scores[label])
+        product *= float(total)
         if product > ENOUGH:
             value += log(product)
             product = 1.0
