@@ -9,7 +9,7 @@ from fastnn.kernels.losses import link_
 from fastnn.kernels.network import CHUNK, evaluate_, forward_, gather_, gradient_
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow, row_number, row_weight
-from fastnn.kernels.views import constant, offset, pointer, vector
+from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 
 @helper
@@ -134,6 +134,7 @@ def train_batches_(
             t += 1
             penalty = update_(job, params, rule, rate, divisor, t, grads, slots)
             totals[0] += penalty * divisor
+    keep_alive((work_y, work_z, work_a, work_delta, work_scratch))
 
 
 @kernel
@@ -166,3 +167,4 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
                 link_(plan.loss, rows, n_out, scores, scores)
             for i in range(rows * n_out):
                 predictions[first * n_out + i] = scores[i]
+    keep_alive((work_y, work_z, work_a))

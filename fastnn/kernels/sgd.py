@@ -28,7 +28,7 @@ from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import loss_
 from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.row import row_forward_
-from fastnn.kernels.views import constant, matrix, offset, pointer, vector
+from fastnn.kernels.views import constant, keep_alive, matrix, offset, pointer, vector
 
 #: Rows of a block.  The products gain with its size, the corrections within it cost with it.
 BLOCK = 16
@@ -185,3 +185,4 @@ def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, bl
         t += 1
     totals[0] += loss
     totals[1] += weights
+    keep_alive((work_z, work_a, work_step, work_rows))

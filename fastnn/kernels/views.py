@@ -3,8 +3,9 @@
 Every use of an array in a kernel may count its references up and down, two atomic operations
 of 5 ns; slicing and reshaping cost 20.  A `pointer` is indexed like a flat array and costs
 nothing, nor does a `vector` or `matrix` formed from it.  All of them borrow the memory: the
-array must outlive them, as an argument of the kernel does.  Pointers and the offsets of views
-are not bounds-checked; they come from a `Plan`.
+array must outlive them.  An argument of the kernel does; an array made in the kernel is freed
+after its last use by name, which may be where its pointer is taken, unless `keep_alive` names it
+at the end.  Pointers and the offsets of views are not bounds-checked; they come from a `Plan`.
 """
 
 from typing import Any
@@ -43,6 +44,15 @@ if JIT:
             return context.make_array(array)(context, builder, args[0]).data
 
         return types.CPointer(array.dtype)(array), codegen
+
+    @intrinsic
+    def keep_alive(typing: Any, arrays: Any) -> Any:
+        """Be the last use of a tuple of arrays, which are not freed before."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return context.get_dummy_value()
+
+        return types.void(arrays), codegen
 
     @intrinsic
     def offset(typing: Any, base: Any, start: Any) -> Any:
@@ -94,6 +104,9 @@ else:
     def pointer(array: Any) -> Any:
         """Return a C-contiguous array's memory, to be indexed as a flat vector."""
         return array.reshape(-1)
+
+    def keep_alive(arrays: Any) -> None:
+        """Be the last use of a tuple of arrays, which are not freed before."""
 
     def offset(base: Any, start: Any) -> Any:
         """Return the pointer ``start`` places behind a pointer."""
