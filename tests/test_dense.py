@@ -1,4 +1,4 @@
-"""A dense layer, forward and backward: for a row, a batch, a CSR row, against NumPy in float64."""
+"""A dense layer, forward and backward: for a batch and a CSR row, against NumPy in float64."""
 
 from typing import NamedTuple
 
@@ -9,25 +9,11 @@ import scipy.sparse
 from fastnn.kernels import dense
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.plan import Rows, borrow
-from fastnn.kernels.views import pointer
 from fastnn.network import make_plan
 
 pytestmark = pytest.mark.kernel
 
 SHAPES = [(1, 1), (1, 5), (5, 1), (3, 4), (4, 3), (7, 16), (17, 33), (40, 150)]
-
-
-@kernel
-def row(x, W, b, z, delta, below):
-    n_in, n_out = W.shape
-    dense.forward_(n_in, n_out, pointer(x), pointer(W), pointer(b), pointer(z))
-    dense.backward_(n_in, n_out, pointer(delta), pointer(W), pointer(below))
-
-
-@kernel
-def row_update(x, W, b, keep, step):
-    n_in, n_out = W.shape
-    dense.update_(n_in, n_out, keep, pointer(x), pointer(step), pointer(W), pointer(b))
 
 
 @kernel
@@ -93,31 +79,19 @@ class Layer:
         self.tolerance = {"rtol": 0, "atol": float(scale * np.finfo(precision).eps)}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_row(shape, precision, rng):
-    layer = Layer(rng, 1, *shape, precision)
-    z, below = np.full(shape[1], 9, precision), np.full(shape[0], 9, precision)
-    row(layer.X, layer.W, layer.b, z, layer.delta, below)
-    np.testing.assert_allclose(z, layer.z[0], **layer.tolerance)
-    np.testing.assert_allclose(below, layer.below[0], **layer.tolerance)
-
-
 @pytest.mark.parametrize("keep", [1, 0.9])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_row_update(shape, keep, precision, rng):
-    """Dense and CSR: the weights decay and lose the outer product, the biases do not decay."""
+def test_sparse_row_update(shape, keep, precision, rng):
+    """The weights decay and lose the outer product, the biases do not decay."""
     layer = Layer(rng, 1, *shape, precision)
     keep = np.dtype(precision).type(keep)
     step = (0.1 * layer.delta[0]).astype(precision)
     W = float(keep) * layer.W.astype(float) - np.outer(layer.X[0], step.astype(float))
     b = layer.b.astype(float) - step
     csr = scipy.sparse.csr_array(layer.X)
-    copies = [(layer.W.copy(), layer.b.copy()) for _ in range(2)]
-    row_update(layer.X, *copies[0], keep, step)
-    sparse_row_update(*sparse_job(csr, precision), *copies[1], keep, step)
-    for found in copies:
-        np.testing.assert_allclose(found[0], W, **layer.tolerance)
-        np.testing.assert_allclose(found[1], b, **layer.tolerance)
+    sparse_row_update(*sparse_job(csr, precision), layer.W, layer.b, keep, step)
+    np.testing.assert_allclose(layer.W, W, **layer.tolerance)
+    np.testing.assert_allclose(layer.b, b, **layer.tolerance)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,4 +1,4 @@
-"""The products of a layer for one row, in vectors of the host's width, against NumPy."""
+"""The operations on one row, in whole vectors of the host's width, against NumPy."""
 
 import numpy as np
 import pytest
@@ -9,21 +9,33 @@ from fastnn.kernels.views import pointer
 
 pytestmark = pytest.mark.kernel
 
-#: Below, at and beyond a vector, a pair, four and eight of them, in both precisions.
-WIDTHS = [2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 70, 128, 131]
-if not JIT:
-    WIDTHS = [2, 9, 17]
+#: Below, at and beyond a vector, and two, three, four, eight and nine of them.
+COUNTS = [1, 2, 3, 5, 8, 11, 13, 16, 17, 33, 70] if JIT else [1, 2, 5, 9]
+VECTORS = [1, 2, 3, 4, 8, 9] if JIT else [1, 3]
 GUARD = 77
 
 
 @kernel
-def forward(W, x, b, z):
-    row.row_forward_(W.shape[0], W.shape[1], pointer(x), pointer(W), pointer(b), pointer(z))
+def lanes(x):
+    return row.lanes_of(pointer(x))
 
 
 @kernel
-def backward(W, delta, below):
-    row.row_backward_(W.shape[0], W.shape[1], pointer(delta), pointer(W), pointer(below))
+def combine(W, x, start, begin, out):
+    count, width = W.shape
+    if begin:
+        row.combine_(count, width, pointer(x), pointer(W), pointer(start), pointer(out))
+    else:
+        row.combine_(count, width, pointer(x), pointer(W), None, pointer(out))
+
+
+@kernel
+def dots(W, v, start, begin, out):
+    count, width = W.shape
+    if begin:
+        row.dots_(count, width, pointer(v), pointer(W), pointer(start), pointer(out))
+    else:
+        row.dots_(count, width, pointer(v), pointer(W), None, pointer(out))
 
 
 @kernel
@@ -31,21 +43,90 @@ def rank_one(W, keep, x, step):
     row.rank_one_(W.shape[0] - 1, W.shape[1], keep, pointer(x), pointer(step), pointer(W))
 
 
-@pytest.mark.parametrize("n_in", [0, 1, 2, 5, *WIDTHS])
-def test_products_of_a_row(n_in, precision, eps, rng):
+@kernel
+def shift(z, out):
+    return row.shift_(z.size, pointer(z), pointer(out))
+
+
+@kernel
+def residual(e, label, factor, out):
+    return row.residual_(e.size, pointer(e), label, factor, pointer(out))
+
+
+@kernel
+def vectors(n, x, copied, trimmed, step):
+    row.copy_(n, pointer(x), pointer(copied))
+    row.trim_(n, pointer(trimmed))
+    row.subtract_(step.size, pointer(step), pointer(trimmed))
+
+
+def guarded(values, precision):
+    """Return the values with a number behind them that must stay."""
+    return np.append(values, GUARD).astype(precision)
+
+
+@pytest.mark.parametrize("begin", [True, False])
+@pytest.mark.parametrize("count", COUNTS)
+def test_products(count, begin, precision, eps, rng):
     """What lies behind a result stays as it is."""
-    for n_out in WIDTHS:
-        W = rng.normal(size=(n_in, n_out)).astype(precision)
-        x, b = rng.normal(size=n_in).astype(precision), rng.normal(size=n_out).astype(precision)
-        tolerance = 8 * eps * (np.abs(W).sum() + 8) * 4
-        z, below = np.full(n_out + 1, GUARD, precision), np.full(n_in + 1, GUARD, precision)
-        forward(W, x, b, z)
-        np.testing.assert_allclose(z[:-1], x.astype(float) @ W + b, rtol=0, atol=tolerance)
-        backward(W, b, below)
-        np.testing.assert_allclose(below[:-1], W.astype(float) @ b, rtol=0, atol=tolerance)
-        assert z[-1] == below[-1] == GUARD
-        guarded = np.vstack([W, np.full((1, n_out), GUARD, precision)])
-        rank_one(guarded, np.dtype(precision).type(0.9), x, b)
-        expected = 0.9 * W.astype(float) - np.outer(x, b)
-        np.testing.assert_allclose(guarded[:-1], expected, rtol=0, atol=tolerance)
-        assert (guarded[-1] == GUARD).all()
+    each = lanes(np.zeros(1, precision))
+    whole = -(-count // each) * each
+    for width in [n * each for n in VECTORS]:
+        W = rng.normal(size=(count, width)).astype(precision)
+        x, v = rng.normal(size=count).astype(precision), rng.normal(size=width).astype(precision)
+        tolerance = {"rtol": 0, "atol": 8 * eps * (np.abs(W).sum() + 8) * 4}
+
+        start = rng.normal(size=width).astype(precision)
+        out = guarded(np.full(width, 9), precision)
+        combine(W, x, start, begin, out)
+        np.testing.assert_allclose(out[:-1], x.astype(float) @ W + begin * start, **tolerance)
+        assert out[-1] == GUARD
+
+        start = rng.normal(size=whole).astype(precision)
+        start[count:] = -np.inf
+        out = guarded(np.full(whole, 9), precision)
+        dots(W, v, start, begin, out)
+        expected = np.zeros(whole) if not begin else start.astype(float)
+        expected[:count] += W.astype(float) @ v
+        np.testing.assert_allclose(out[:-1], expected, **tolerance)
+        assert out[-1] == GUARD
+
+        rows = np.vstack([W, np.full((1, width), GUARD, precision)])
+        rank_one(rows, np.dtype(precision).type(0.9), x, v)
+        expected = 0.9 * W.astype(float) - np.outer(x, v)
+        np.testing.assert_allclose(rows[:-1], expected, **tolerance)
+        assert (rows[-1] == GUARD).all()
+
+
+@pytest.mark.parametrize("n_vectors", VECTORS)
+def test_softmax(n_vectors, precision, eps, rng):
+    """The two halves of cross-entropy; padding of -inf takes no share."""
+    width = n_vectors * lanes(np.zeros(1, precision))
+    z = rng.normal(size=width).astype(precision)
+    factor = np.dtype(precision).type(-0.25)
+    z[width - 1] = -np.inf
+    for label in (0, width // 2, width - 2):
+        z[label] += 9  # the largest is found wherever it is
+        shifted, out = (guarded(np.full(width, 9), precision) for _ in range(2))
+        assert shift(z, shifted) == z.max()
+        np.testing.assert_array_equal(shifted[:-1], z - z.max())
+        e = np.exp(shifted[:-1])
+        total = residual(e, label, factor, out)
+        np.testing.assert_allclose(total, e.sum(dtype=float), rtol=16 * eps)
+        expected = e / e.sum(dtype=float) - (np.arange(width) == label)
+        np.testing.assert_allclose(out[:-1], -0.25 * expected, rtol=0, atol=16 * eps)
+        assert shifted[-1] == out[-1] == GUARD
+
+
+@pytest.mark.parametrize("n", COUNTS)
+def test_padding(n, precision, rng):
+    each = lanes(np.zeros(1, precision))
+    whole = -(-n // each) * each
+    x, step = rng.normal(size=n).astype(precision), rng.normal(size=whole).astype(precision)
+    copied = guarded(np.full(whole, 9), precision)
+    trimmed = guarded(np.arange(1, whole + 1), precision)
+    vectors(n, x, copied, trimmed, step)
+    np.testing.assert_array_equal(copied, guarded([*x, *np.zeros(whole - n)], precision))
+    kept = guarded([*np.arange(1, n + 1), *np.zeros(whole - n)], precision)
+    kept[:-1] -= step
+    np.testing.assert_array_equal(trimmed, kept)

@@ -1,7 +1,9 @@
-"""Exact per-sample SGD: the blocked form and the row form are one sequence of weights."""
+"""Exact per-sample SGD: the row form is NumPy's sequence of weights, and so is the blocked form."""
 
 import numpy as np
 import pytest
+import reference
+import scipy.sparse
 
 from fastnn import Network, training
 from fastnn.kernels.jit import JIT
@@ -21,6 +23,42 @@ def fit(monkeypatch, block, sizes, precision, l2, weight):
         X, y, epochs=2, l2=l2, learning_rate=0.05, sample_weight=rng.random(n) if weight else None
     )
     return net.parameters, history.loss
+
+
+#: Layers by rows and by columns, with and without padding, of one vector and of several.
+SHAPES = [(1, 1), (20, 1), (3, 2), (2, 16, 2), (37, 5), (20, 33, 17, 3), (5, 16, 48, 1, 4)]
+
+
+@pytest.mark.parametrize("l2", [0, 0.01])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_each_row_sees_what_the_last_one_left(sizes, sparse, l2, precision, eps, rng):
+    n = 25 if JIT else 7
+    X = np.where(rng.random((n, sizes[0])) < 0.7, rng.normal(size=(n, sizes[0])), 0)
+    X = X.astype(precision).astype(float)
+    weight = rng.integers(1, 4, n).astype(float)
+    for loss in ("cross_entropy", "log_loss", "squared_error"):
+        if loss == "cross_entropy" and sizes[-1] > 1:
+            y = rng.integers(0, sizes[-1], n)
+        else:
+            y = rng.random((n, sizes[-1])).astype(precision).astype(float)
+            loss = "squared_error" if loss == "cross_entropy" else loss
+        net = Network(sizes, activation="logistic", loss=loss, dtype=precision, random_state=0)
+        net.parameters[:] *= 2
+        expected = reference.Net.of(net)
+        history = net.fit(
+            scipy.sparse.csr_array(X) if sparse else X, y, shuffle=False, l2=l2,
+            learning_rate=0.1, sample_weight=weight,
+        )  # fmt: skip
+        mean = expected.train(
+            X, y, np.arange(n), batch_size=1, rate=0.1, l2=l2, weight=weight, reduction="sum"
+        )
+        size = np.abs(expected.flat()).max()
+        np.testing.assert_allclose(
+            net.parameters, expected.flat(), rtol=0, atol=100 * eps * max(size, 2)
+        )
+        if l2 == 0:  # the reference's objective has the penalty in it
+            np.testing.assert_allclose(history.loss[-1], mean, rtol=200 * eps)
 
 
 @pytest.mark.parametrize("weight", [False, True])
@@ -43,8 +81,6 @@ def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, l2, weight, prec
     ],
 )
 def test_the_blocked_form_is_taken_where_it_pays(sizes, sparse, decay, expected):
-    import scipy.sparse
-
     from fastnn.inputs import check_rows
 
     X = scipy.sparse.eye_array(sizes[0], format="csr") if sparse else np.eye(sizes[0])

@@ -9,10 +9,10 @@ NaN for NaN (``max(z, c)`` keeps a NaN in its first argument).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastnn.kernels.elementary import expm1, gauss_cdf, gauss_pdf, sigmoid, softplus, tanh
-from fastnn.kernels.elementwise import map_, multiply_map_
+from fastnn.kernels.elementwise import map_, map_whole_, multiply_map_, multiply_map_whole_
 from fastnn.kernels.jit import scalar
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant
@@ -168,22 +168,27 @@ ALIASES = {"sigmoid": "logistic"}
 CODES = {name: code for code, name in enumerate(TABLE)}
 CODES |= {alias: CODES[name] for alias, name in ALIASES.items()}
 
-_SHARED = {"map_": map_, "multiply_map_": multiply_map_}
 _ROWS = [{"f": row.function, "df": row.derivative} for row in TABLE.values()]
+
+
+def _activate(name: str, loop: Callable) -> Any:
+    body = "loop({f}, size, start, z, a)"
+    return dispatch(name, "size, start, z, a", body, _ROWS, __name__, {"loop": loop})
+
+
+def _deactivate(name: str, loop: Callable) -> Any:
+    body = "loop({df}, size, start, z, a, delta)"
+    return dispatch(name, "size, start, z, a, delta", body, _ROWS, __name__, {"loop": loop})
+
 
 #: ``activate_(code, size, start, z, a)`` writes ``a = f(z)`` at ``size`` places from ``start``
 #: of two pointers.
-activate_ = dispatch(
-    "activate_", "size, start, z, a", "map_({f}, size, start, z, a)", _ROWS, __name__, _SHARED
-)
+activate_ = _activate("activate_", map_)
 
 #: ``deactivate_(code, size, start, z, a, delta)`` turns ``dJ/da`` in ``delta`` into
 #: ``dJ/dz = dJ/da * da/dz`` at ``size`` places from ``start``.
-deactivate_ = dispatch(
-    "deactivate_",
-    "size, start, z, a, delta",
-    "multiply_map_({df}, size, start, z, a, delta)",
-    _ROWS,
-    __name__,
-    _SHARED,
-)
+deactivate_ = _deactivate("deactivate_", multiply_map_)
+
+#: The same for whole vectors: ``size`` is a multiple of a vector's numbers.
+activate_whole_ = _activate("activate_whole_", map_whole_)
+deactivate_whole_ = _deactivate("deactivate_whole_", multiply_map_whole_)

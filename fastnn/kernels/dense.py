@@ -1,50 +1,13 @@
-"""A dense layer ``z = x W + b``, forward and backward, for a row, a batch and CSR rows.
+"""A dense layer ``z = x W + b``, forward and backward, for a batch and CSR rows.
 
-``W`` is (n_in, n_out), so the forward pass of a row adds up rows of ``W``: contiguous, without
-horizontal sums, and a sparse row visits fewer of them.  A single output is a dot product.
+``W`` is (n_in, n_out), so the scores of a sparse row add up those rows of ``W`` that it has.
+For one dense row see `packed`.
 """
 
 from fastnn.kernels.gemm import gemm_bias_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.row import rank_one_, row_backward_, row_forward_
 from fastnn.kernels.views import constant, vector
-
-
-@helper
-def forward_(n_in, n_out, x, W, b, z):
-    """Write ``z = x W + b`` of one row; all are pointers."""
-    if n_out > 1:
-        row_forward_(n_in, n_out, x, W, b, z)
-        return
-    total = b[0]
-    row, weights = vector(x, 0, n_in), vector(W, 0, n_in)
-    for j in range(n_in):
-        total += row[j] * weights[j]
-    z[0] = total
-
-
-@helper
-def backward_(n_in, n_out, delta, W, below):
-    """Write ``below = delta W^T`` of one row."""
-    if n_out > 1:
-        row_backward_(n_in, n_out, delta, W, below)
-        return
-    target, weights = vector(below, 0, n_in), vector(W, 0, n_in)
-    for j in range(n_in):
-        target[j] = delta[0] * weights[j]
-
-
-@helper
-def update_(n_in, n_out, keep, x, step, W, b):
-    """Subtract the gradient of one row: ``W = keep W - x^T step``, ``b -= step``."""
-    if n_out > 1:
-        rank_one_(n_in, n_out, keep, x, step, W)
-    else:
-        rank_one_(1, n_in, keep, step, x, W)
-    bias, amount = vector(b, 0, n_out), vector(step, 0, n_out)
-    for k in range(n_out):
-        bias[k] -= amount[k]
 
 
 @helper

@@ -3,6 +3,9 @@
 LLVM takes a plain loop over 16 numbers 64 at a time, and so does the 16 one by one.  The loops
 here carry its metadata: one vector at a time, the last under a mask, and no look at whether
 the arrays overlap, which they must not, unless they are equal.  Arrays come as `pointer`s.
+
+A load that overlaps a masked store just made waits for it.  The maps of whole vectors store
+without masks; their ``size`` is a multiple of a vector's numbers.
 """
 
 from typing import Any
@@ -30,7 +33,7 @@ class _Distinct(ir.values.MDValue):
         buf[start] = "distinct " + buf[start]
 
 
-def _loop_metadata(module: ir.Module, lanes: int) -> tuple[Any, Any]:
+def _loop_metadata(module: ir.Module, lanes: int, whole: bool) -> tuple[Any, Any]:
     """Return the metadata of a loop's closing branch, and of its loads and stores."""
     group = _Distinct(module, [], itself=False)
 
@@ -40,20 +43,22 @@ def _loop_metadata(module: ir.Module, lanes: int) -> tuple[Any, Any]:
     options = [
         option("vectorize.width", ir.IntType(32)(lanes)),
         option("interleave.count", ir.IntType(32)(1)),
-        option("vectorize.predicate.enable", ir.IntType(1)(1)),
+        option("vectorize.predicate.enable", ir.IntType(1)(not whole)),
         option("parallel_accesses", group),
     ]
     return _Distinct(module, options, itself=True), group
 
 
 def _emit_loop(  # type: ignore[no-untyped-def]
-    context, builder, function, called, size, pointers, multiply
+    context, builder, function, called, size, pointers, multiply=False, whole=False
 ) -> None:
     """Emit ``out[i] = f(inputs[i]...)``, or ``out[i] *= ...``, with the last pointer as ``out``."""
     implementation = context.get_function(function, called)
     element = called.return_type
     width = host_shape(context).width * 8 // element.bitwidth
-    loop_id, group = _loop_metadata(builder.module, width)
+    loop_id, group = _loop_metadata(builder.module, width, whole)
+    if whole:  # so LLVM sees that nothing is left over
+        size = builder.mul(builder.sdiv(size, _I64(width)), _I64(width))
     entry = builder.block
     loop, done = builder.append_basic_block("each"), builder.append_basic_block("each.done")
     builder.cbranch(builder.icmp_signed(">", size, _I64(0)), loop, done)
@@ -78,31 +83,44 @@ def _emit_loop(  # type: ignore[no-untyped-def]
 
 if JIT:
 
-    @intrinsic
-    def map_(typing: Any, f: Any, size: Any, start: Any, x: Any, out: Any) -> Any:
-        """Write ``out[i] = f(x[i])`` for the ``size`` places from ``start``."""
-        called = f.get_call_type(typing, (x.dtype,), {})
+    def _codegen(function: Any, called: Any, **options: bool) -> Any:
+        """Return the codegen of an intrinsic of ``(f, size, start, *pointers)``."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, size, start, *bases = args
             pointers = [builder.gep(base, [start]) for base in bases]
-            _emit_loop(context, builder, f, called, size, pointers, False)
+            _emit_loop(context, builder, function, called, size, pointers, **options)
             return context.get_dummy_value()
 
-        return types.void(f, types.intp, types.intp, x, out), codegen
+        return codegen
+
+    @intrinsic
+    def map_(typing: Any, f: Any, size: Any, start: Any, x: Any, out: Any) -> Any:
+        """Write ``out[i] = f(x[i])`` for the ``size`` places from ``start``."""
+        called = f.get_call_type(typing, (x.dtype,), {})
+        return types.void(f, types.intp, types.intp, x, out), _codegen(f, called)
+
+    @intrinsic
+    def map_whole_(typing: Any, f: Any, size: Any, start: Any, x: Any, out: Any) -> Any:
+        """Write ``out[i] = f(x[i])`` for whole vectors."""
+        called = f.get_call_type(typing, (x.dtype,), {})
+        return types.void(f, types.intp, types.intp, x, out), _codegen(f, called, whole=True)
 
     @intrinsic
     def multiply_map_(typing: Any, f: Any, size: Any, start: Any, x: Any, y: Any, out: Any) -> Any:
         """Write ``out[i] *= f(x[i], y[i])`` for the ``size`` places from ``start``."""
         called = f.get_call_type(typing, (x.dtype, y.dtype), {})
+        signature = types.void(f, types.intp, types.intp, x, y, out)
+        return signature, _codegen(f, called, multiply=True)
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _, size, start, *bases = args
-            pointers = [builder.gep(base, [start]) for base in bases]
-            _emit_loop(context, builder, f, called, size, pointers, True)
-            return context.get_dummy_value()
-
-        return types.void(f, types.intp, types.intp, x, y, out), codegen
+    @intrinsic
+    def multiply_map_whole_(
+        typing: Any, f: Any, size: Any, start: Any, x: Any, y: Any, out: Any
+    ) -> Any:
+        """Write ``out[i] *= f(x[i], y[i])`` for whole vectors."""
+        called = f.get_call_type(typing, (x.dtype, y.dtype), {})
+        signature = types.void(f, types.intp, types.intp, x, y, out)
+        return signature, _codegen(f, called, multiply=True, whole=True)
 
 else:
 
@@ -115,3 +133,5 @@ else:
         """Write ``out[i] *= f(x[i], y[i])`` for the ``size`` places from ``start``."""
         for i in range(start, start + size):
             out[i] *= f(x[i], y[i])
+
+    map_whole_, multiply_map_whole_ = map_, multiply_map_

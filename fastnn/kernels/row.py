@@ -1,8 +1,12 @@
-"""A layer's three products for one row, in vectors of the host's width.
+"""A layer's three products for one row, and a row's softmax, in whole vectors of the host's width.
 
-The matrix is ``W`` (n_in, n_out), row-major, at ``w0`` of a pointer; the last vector of its
-rows is masked, so any width runs at the speed of whole vectors.  For one row nothing is used
-twice: the products run at the speed of reading ``W``, if enough sums are under way at once.
+A matrix is ``count`` rows of ``width`` numbers, and every ``width`` here is a multiple of
+`lanes_of`, the numbers of a vector; what is beyond a layer's own size is padding, and zero.  So no
+load or store needs a mask: a load that overlaps a masked store just made waits until that is
+in the cache, several times as long as the arithmetic of a small layer.
+
+For one row nothing is used twice: the products run at the speed of reading the matrix, if
+enough sums are under way at once.
 """
 
 from typing import Any
@@ -20,7 +24,9 @@ _CHAINS = 4
 class _Function:
     """An LLVM function of its own over pointers and int64 numbers, being emitted."""
 
-    def __init__(self, context: Any, builder: Any, dtype: Any, name: str, arguments: str) -> None:
+    def __init__(
+        self, context: Any, builder: Any, dtype: Any, name: str, arguments: str, number: bool
+    ) -> None:
         self.element = context.get_value_type(dtype)
         width = host_shape(context).width
         name = f"fastnn.{name}.{self.element.intrinsic_name}.{width}"
@@ -30,9 +36,10 @@ class _Function:
             return
         pointer = self.element.as_pointer()
         names = arguments.split()
-        kinds = {"k": self.element, "n": _I64}
+        kinds = {"k": self.element, "f": self.element, "n": _I64, "c": _I64, "w": _I64}
         signature = [kinds.get(argument[0], pointer) for argument in names]
-        self.function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), signature), name)
+        result = self.element if number else ir.VoidType()
+        self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
         self.function.linkage = "linkonce_odr"
         for attribute in ("noinline", "nounwind"):
             self.function.attributes.add(attribute)
@@ -62,26 +69,20 @@ class _Function:
         b.position_at_end(after)
         return nodes
 
-    def column_blocks(self, n_out: Any, counts: tuple[int, ...], body: Any) -> None:
-        """Emit ``body(column, vectors, mask)`` over blocks of ``counts`` vectors of columns.
+    def column_blocks(self, counts: tuple[int, ...], body: Any) -> None:
+        """Emit ``body(column, vectors)`` over ``width`` in blocks of ``counts`` vectors.
 
-        ``counts`` falls to 1; ``mask`` belongs to the last vector of the block.
+        ``counts`` falls to 1.
         """
-        b, lanes = self.builder, self.emit.lanes
         column: Any = _I64(0)
         for vectors in counts:
-            # A block is taken while more columns are left than one vector fewer would hold.
-            least = (vectors - 1) * lanes + 1
 
             def block(at: Any, _: list, vectors: int = vectors) -> list:
-                left = b.sub(n_out, b.add(at, _I64((vectors - 1) * lanes)))
-                body(at, vectors, self.emit.first(b.select(
-                    b.icmp_signed("<", left, _I64(lanes)), left, _I64(lanes)
-                )))  # fmt: skip
+                body(at, vectors)
                 return []
 
-            stop = b.add(n_out, _I64(vectors * lanes - least))
-            column = self.loop(column, stop, vectors * lanes, [], block)[0]
+            step = vectors * self.emit.lanes
+            column = self.loop(column, self.args["width"], step, [], block)[0]
 
     def at(self, base: Any, *offsets: Any) -> Any:
         """Return the address ``base + sum(offsets)``."""
@@ -89,145 +90,279 @@ class _Function:
             base = self.builder.gep(base, [offset])
         return base
 
-    def load_row(self, base: Any, vectors: int, mask: Any) -> list:
-        """Load a block of a row, its last vector under the mask."""
-        return [
-            self.emit.load(
-                self.at(base, _I64(v * self.emit.lanes)), mask if v == vectors - 1 else None
-            )
-            for v in range(vectors)
-        ]
+    def load(self, base: Any, vectors: int) -> list:
+        """Load neighbouring vectors."""
+        return [self.emit.load(self.at(base, _I64(v * self.emit.lanes))) for v in range(vectors)]
 
-    def store_row(self, values: list, base: Any, mask: Any) -> None:
-        """Store a block of a row, its last vector under the mask."""
+    def store(self, values: list, base: Any) -> None:
+        """Store neighbouring vectors."""
         for v, value in enumerate(values):
-            place = self.at(base, _I64(v * self.emit.lanes))
-            self.emit.store(value, place, mask if v == len(values) - 1 else None)
+            self.emit.store(value, self.at(base, _I64(v * self.emit.lanes)))
+
+    def present(self, base: Any) -> Any:
+        """Return whether a pointer is not null."""
+        return self.builder.icmp_unsigned("!=", base, ir.Constant(base.type, None))
+
+    def choose(self, condition: Any, value: Any, other: Any) -> Any:
+        """Return ``value()`` where the condition holds, else ``other``."""
+        b = self.builder
+        before = b.block
+        with b.if_then(condition):
+            chosen = value()
+            inside = b.block
+        node = b.phi(other.type)
+        node.add_incoming(other, before)
+        node.add_incoming(chosen, inside)
+        return node
+
+    def fold(self, operation: Any, x: Any) -> Any:
+        """Return a vector of which every lane is the operation over all lanes of ``x``."""
+        half = self.emit.lanes // 2
+        while half:
+            other = self.emit.permute(x, [lane ^ half for lane in range(self.emit.lanes)])
+            x = operation(x, other)
+            half //= 2
+        return x
+
+    def first_lane(self, x: Any) -> Any:
+        """Return the first number of a vector."""
+        return self.builder.extract_element(x, ir.IntType(32)(0))
 
 
-def _forward(f: _Function) -> None:
-    """Emit ``z = x W + b``: rows of W, scaled by x, summed in registers."""
+def _combine(f: _Function) -> None:
+    """Emit ``out = [start +] sum_i x_i W_i`` over the rows of W, summed in registers."""
     b, arg, emit = f.builder, f.args, f.emit
 
-    def block(column: Any, vectors: int, mask: Any) -> None:
+    def block(column: Any, vectors: int) -> None:
         unroll = max(1, _CHAINS // vectors)
 
-        def step(j: Any, sums: list, rows: int) -> list:
+        def step(i: Any, sums: list, rows: int) -> list:
             after = []
             for r in range(rows):
-                row = b.add(j, _I64(r))
+                row = b.add(i, _I64(r))
                 x = emit.spread(b.load(f.at(arg["x"], row)))
-                W = f.load_row(f.at(arg["W"], b.mul(row, arg["n_out"]), column), vectors, mask)
+                W = f.load(f.at(arg["W"], b.mul(row, arg["width"]), column), vectors)
                 mine = sums[r * vectors : (r + 1) * vectors]
                 after += [emit.multiply_add(x, w, s) for w, s in zip(W, mine, strict=True)]
             return after + sums[rows * vectors :]
 
-        sums = f.load_row(f.at(arg["b"], column), vectors, mask)
+        given = f.present(arg["start"])
+        sums = []
+        for v in range(vectors):
+            place = f.at(arg["start"], column, _I64(v * emit.lanes))
+            sums.append(f.choose(given, lambda place=place: emit.load(place), emit.zero))
         sums += [emit.zero] * (vectors * (unroll - 1))
-        j, *sums = f.loop(
-            _I64(0), arg["n_in"], unroll, sums, lambda j, state: step(j, state, unroll)
+        i, *sums = f.loop(
+            _I64(0), arg["count"], unroll, sums, lambda i, state: step(i, state, unroll)
         )
         if unroll > 1:
-            j, *sums = f.loop(j, arg["n_in"], 1, sums, lambda j, state: step(j, state, 1))
+            i, *sums = f.loop(i, arg["count"], 1, sums, lambda i, state: step(i, state, 1))
         totals = sums[:vectors]
         for r in range(1, unroll):
             more = sums[r * vectors : (r + 1) * vectors]
             totals = [b.fadd(t, s) for t, s in zip(totals, more, strict=True)]
-        f.store_row(totals, f.at(arg["z"], column), mask)
+        f.store(totals, f.at(arg["out"], column))
 
-    f.column_blocks(arg["n_out"], (8, 4, 2, 1), block)
+    f.column_blocks((8, 4, 2, 1), block)
     b.ret_void()
 
 
-def _update(f: _Function) -> None:
-    """Emit ``W = keep W - x^T step``.
+def _dots(f: _Function) -> None:
+    """Emit ``out_i = [start_i +] W_i . v``, and the start or 0 in the padding of ``out``.
 
-    Several rows are loaded before the first is stored: a load that touches the masked part of
-    a store just made waits until that is in the cache.
-    """
-    b, arg, emit = f.builder, f.args, f.emit
-    keep = emit.spread(arg["keep"])
-
-    def block(column: Any, vectors: int, mask: Any) -> None:
-        minus = [b.fneg(s) for s in f.load_row(f.at(arg["step"], column), vectors, mask)]
-
-        def some(j: Any, rows: int) -> list:
-            places, updated = [], []
-            for r in range(rows):
-                row = b.add(j, _I64(r))
-                places.append(f.at(arg["W"], b.mul(row, arg["n_out"]), column))
-                x = emit.spread(b.load(f.at(arg["x"], row)))
-                W = [b.fmul(keep, w) for w in f.load_row(places[r], vectors, mask)]
-                updated.append([emit.multiply_add(x, s, w) for s, w in zip(minus, W, strict=True)])
-            for place, values in zip(places, updated, strict=True):
-                f.store_row(values, place, mask)
-            return []
-
-        j = _I64(0)
-        for rows in (16 // vectors, max(4 // vectors, 1), 1):
-            j = f.loop(j, arg["n_in"], rows, [], lambda j, _, rows=rows: some(j, rows))[0]
-
-    f.column_blocks(arg["n_out"], (4, 2, 1), block)
-    b.ret_void()
-
-
-def _backward(f: _Function) -> None:
-    """Emit ``below = delta W^T``: the dot product of each row of W with delta.
-
-    The products of ``lanes`` rows are summed together: each round adds half the lanes of a
-    vector to the other half, and puts two rows into one vector.
+    The products of up to ``lanes`` rows are summed together: each round adds half the lanes of
+    a vector to the other half, and puts two rows into one vector.
     """
     b, arg, emit = f.builder, f.args, f.emit
     lanes = emit.lanes
 
-    def dots(j: Any, rows: Any) -> Any:
-        """Return the vector of the dot products of rows ``j`` to ``j + lanes``."""
-        last = b.sub(rows, _I64(1))
+    def dots(i: Any, rows: int) -> Any:
+        """Return the vector of the dot products of ``rows`` rows; beyond ``count``, of the last."""
+        last = b.sub(arg["count"], _I64(1))
         places = []
-        for r in range(lanes):  # rows beyond the last are read as copies of it
-            row = b.add(j, _I64(r))
+        for r in range(rows):
+            row = b.add(i, _I64(r))
             row = b.select(b.icmp_signed("<", row, last), row, last)
-            places.append(f.at(arg["W"], b.mul(row, arg["n_out"])))
+            places.append(f.at(arg["W"], b.mul(row, arg["width"])))
 
-        def add(column: Any, sums: list, mask: Any) -> list:
-            d = emit.load(f.at(arg["delta"], column), mask)
-            W = [emit.load(f.at(place, column), mask) for place in places]
-            return [emit.multiply_add(w, d, s) for w, s in zip(W, sums, strict=True)]
+        def add(column: Any, sums: list) -> list:
+            v = emit.load(f.at(arg["v"], column))
+            W = [emit.load(f.at(place, column)) for place in places]
+            return [emit.multiply_add(w, v, s) for w, s in zip(W, sums, strict=True)]
 
-        column, *sums = f.loop(
-            _I64(0), arg["n_out"], lanes, [emit.zero] * lanes, lambda c, s: add(c, s, None)
-        )
-        sums = add(column, sums, emit.first(b.sub(arg["n_out"], column)))
+        sums: list = f.loop(_I64(0), arg["width"], lanes, [emit.zero] * rows, add)[1:]
+        sums += [None] * (lanes - rows)
         half = lanes // 2
         while half:
             # Lanes with bit `half` clear end up with the sums of x, the others with those of y.
             low = [lane if not lane & half else lane + lanes - half for lane in range(lanes)]
             high = [lane + half if not lane & half else lane + lanes for lane in range(lanes)]
-            pairs = [(sums[r], sums[r + half]) for r in range(half)]
-            sums = [b.fadd(emit.permute(x, low, y), emit.permute(x, high, y)) for x, y in pairs]
+            other = [lane ^ half for lane in range(lanes)]
+            for r in range(half):
+                x, y = sums[r], sums[r + half]
+                if y is not None:
+                    sums[r] = b.fadd(emit.permute(x, low, y), emit.permute(x, high, y))
+                elif x is not None:
+                    sums[r] = b.fadd(x, emit.permute(x, other))
             half //= 2
         return sums[0]
 
-    def block(j: Any, _: list) -> list:
-        left = b.sub(arg["n_in"], j)
-        mask = emit.first(b.select(b.icmp_signed("<", left, _I64(lanes)), left, _I64(lanes)))
-        emit.store(dots(j, arg["n_in"]), f.at(arg["below"], j), mask)
+    def block(i: Any, _: list) -> list:
+        left = b.sub(arg["count"], i)
+        done = b.append_basic_block("dots.done")
+        results = []
+        for rows in sorted({max(lanes * k // 8, 1) for k in (1, 2, 4, 6, 8)}):
+            if rows < lanes:
+                fits = b.icmp_signed("<=", left, _I64(rows))
+                here, otherwise = b.append_basic_block("dots"), b.append_basic_block("dots.more")
+                b.cbranch(fits, here, otherwise)
+                b.position_at_end(here)
+            value = dots(i, rows)
+            results.append((value, b.block))
+            b.branch(done)
+            if rows < lanes:
+                b.position_at_end(otherwise)
+        b.position_at_end(done)
+        sums = b.phi(emit.vector)
+        for value, origin in results:
+            sums.add_incoming(value, origin)
+        inside = emit.first(b.select(b.icmp_signed("<", left, _I64(lanes)), left, _I64(lanes)))
+        place = f.at(arg["start"], i)
+        start = f.choose(f.present(arg["start"]), lambda: emit.load(place), emit.zero)
+        emit.store(b.fadd(start, b.select(inside, sums, emit.zero)), f.at(arg["out"], i))
         return []
 
-    f.loop(_I64(0), b.add(arg["n_in"], _I64(lanes - 1)), lanes, [], block)
+    f.loop(_I64(0), b.add(arg["count"], _I64(lanes - 1)), lanes, [], block)
     b.ret_void()
 
 
-def _call(name: str, arguments: str, emit_body: Any) -> Any:
-    """Return the codegen of an intrinsic that calls the emitted function."""
+def _rank_one(f: _Function) -> None:
+    """Emit ``W_i = keep W_i - x_i step``, several rows at a time."""
+    b, arg, emit = f.builder, f.args, f.emit
+    keep = emit.spread(arg["keep"])
+
+    def block(column: Any, vectors: int) -> None:
+        minus = [b.fneg(s) for s in f.load(f.at(arg["step"], column), vectors)]
+
+        def some(i: Any, rows: int) -> list:
+            places, updated = [], []
+            for r in range(rows):
+                row = b.add(i, _I64(r))
+                places.append(f.at(arg["W"], b.mul(row, arg["width"]), column))
+                x = emit.spread(b.load(f.at(arg["x"], row)))
+                W = [b.fmul(keep, w) for w in f.load(places[r], vectors)]
+                updated.append([emit.multiply_add(x, s, w) for s, w in zip(minus, W, strict=True)])
+            for place, values in zip(places, updated, strict=True):
+                f.store(values, place)
+            return []
+
+        i = _I64(0)
+        for rows in (8 // vectors, 1):
+            i = f.loop(i, arg["count"], rows, [], lambda i, _, rows=rows: some(i, rows))[0]
+
+    f.column_blocks((4, 2, 1), block)
+    b.ret_void()
+
+
+def _subtract(f: _Function) -> None:
+    """Emit ``b -= step``."""
+    b, arg, emit = f.builder, f.args, f.emit
+
+    def block(column: Any, vectors: int) -> None:
+        place = f.at(arg["bias"], column)
+        step = emit.load(f.at(arg["step"], column))
+        emit.store(b.fsub(emit.load(place), step), place)
+
+    f.column_blocks((1,), block)
+    b.ret_void()
+
+
+def _shift(f: _Function) -> None:
+    """Emit ``out = z - max(z)`` and return the maximum."""
+    b, arg, emit = f.builder, f.args, f.emit
+
+    def larger(x: Any, y: Any) -> Any:
+        return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+    def widen(column: Any, state: list) -> list:
+        return [larger(state[0], emit.load(f.at(arg["z"], column)))]
+
+    start = emit.load(arg["z"])
+    largest = f.fold(larger, f.loop(_I64(emit.lanes), arg["width"], emit.lanes, [start], widen)[1])
+
+    def block(column: Any, vectors: int) -> None:
+        z = emit.load(f.at(arg["z"], column))
+        emit.store(b.fsub(z, largest), f.at(arg["out"], column))
+
+    f.column_blocks((1,), block)
+    b.ret(f.first_lane(largest))
+
+
+def _residual(f: _Function) -> None:
+    """Emit ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
+    b, arg, emit = f.builder, f.args, f.emit
+
+    def add(column: Any, state: list) -> list:
+        return [b.fadd(state[0], emit.load(f.at(arg["e"], column)))]
+
+    total = f.fold(b.fadd, f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero], add)[1])
+    factor = emit.spread(arg["factor"])
+    scale = b.fdiv(factor, total)
+    lanes = ir.Constant(ir.VectorType(_I64, emit.lanes), list(range(emit.lanes)))
+
+    def block(column: Any, vectors: int) -> None:
+        label = emit.spread(b.sub(arg["class"], column))
+        one = b.select(b.icmp_signed("==", lanes, label), factor, emit.zero)
+        e = emit.load(f.at(arg["e"], column))
+        emit.store(emit.multiply_add(e, scale, b.fneg(one)), f.at(arg["out"], column))
+
+    f.column_blocks((1,), block)
+    b.ret(f.first_lane(total))
+
+
+def _copy(f: _Function) -> None:
+    """Emit ``out = x`` for ``n`` numbers, and zeros in the padding of ``out``."""
+    b, arg, emit = f.builder, f.args, f.emit
+
+    def vector(i: Any, mask: Any) -> list:
+        emit.store(emit.load(f.at(arg["x"], i), mask), f.at(arg["out"], i))
+        return []
+
+    i = f.loop(_I64(0), arg["n"], emit.lanes, [], lambda i, _: vector(i, None))[0]
+    with b.if_then(b.icmp_signed("<", i, arg["n"])):
+        vector(i, emit.first(b.sub(arg["n"], i)))
+    b.ret_void()
+
+
+def _trim(f: _Function) -> None:
+    """Emit zeros in the padding of ``out``, whose first ``n`` numbers stay."""
+    b, arg, emit = f.builder, f.args, f.emit
+    left = b.and_(arg["n"], _I64(emit.lanes - 1))
+    with b.if_then(b.icmp_signed("!=", left, _I64(0))):
+        place = f.at(arg["out"], b.sub(arg["n"], left))
+        kept = b.select(emit.first(left), emit.load(place), emit.zero)
+        emit.store(kept, place)
+    b.ret_void()
+
+
+def _call(emit_body: Any, arguments: str, number: bool = False) -> Any:
+    """Return the codegen of an intrinsic that calls the emitted function.
+
+    Of the arguments, those that begin with c, n or w are int64, with f or k numbers, others
+    pointers, of which ``None`` is the null one.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        dtype = next(kind.dtype for kind in signature.args if isinstance(kind, types.CPointer))
-        function = _Function(context, builder, dtype, name, arguments)
+        like = next(kind for kind in signature.args if isinstance(kind, types.CPointer))
+        name = emit_body.__name__.strip("_")
+        function = _Function(context, builder, like.dtype, name, arguments, number)
         if not function.exists:
             emit_body(function)
-        builder.call(function.function, args)
-        return context.get_dummy_value()
+        null = ir.Constant(context.get_value_type(like), None)
+        given = zip(signature.args, args, strict=True)
+        values = [null if isinstance(kind, types.NoneType) else value for kind, value in given]
+        result = builder.call(function.function, values)
+        return result if number else context.get_dummy_value()
 
     return codegen
 
@@ -235,35 +370,108 @@ def _call(name: str, arguments: str, emit_body: Any) -> Any:
 if JIT:
 
     @intrinsic
-    def row_forward_(typing: Any, n_in: Any, n_out: Any, x: Any, W: Any, b: Any, z: Any) -> Any:
-        """Write ``z = x W + b``."""
-        signature = types.void(types.intp, types.intp, x, W, b, z)
-        return signature, _call("row_forward", "n_in n_out x W b z", _forward)
+    def lanes_of(typing: Any, flat: Any) -> Any:
+        """Return how many numbers of a pointer's precision make a vector."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _I64(host_shape(context).width * 8 // flat.dtype.bitwidth)
+
+        return types.intp(flat), codegen
 
     @intrinsic
-    def row_backward_(typing: Any, n_in: Any, n_out: Any, delta: Any, W: Any, below: Any) -> Any:
-        """Write ``below = delta W^T``."""
-        signature = types.void(types.intp, types.intp, delta, W, below)
-        return signature, _call("row_backward", "n_in n_out delta W below", _backward)
+    def combine_(typing: Any, count: Any, width: Any, x: Any, W: Any, start: Any, out: Any) -> Any:
+        """Write ``out = start + sum_i x_i W_i`` over the rows of W; ``start`` None is 0."""
+        signature = types.void(types.intp, types.intp, x, W, start, out)
+        return signature, _call(_combine, "count width x W start out")
 
     @intrinsic
-    def rank_one_(typing: Any, n_in: Any, n_out: Any, keep: Any, x: Any, step: Any, W: Any) -> Any:
-        """Write ``W = keep W - x^T step``."""
+    def dots_(typing: Any, count: Any, width: Any, v: Any, W: Any, start: Any, out: Any) -> Any:
+        """Write ``out_i = start_i + W_i . v``; the start alone in the padding."""
+        signature = types.void(types.intp, types.intp, v, W, start, out)
+        return signature, _call(_dots, "count width v W start out")
+
+    @intrinsic
+    def rank_one_(typing: Any, count: Any, width: Any, keep: Any, x: Any, step: Any, W: Any) -> Any:
+        """Write ``W_i = keep W_i - x_i step``."""
         signature = types.void(types.intp, types.intp, W.dtype, x, step, W)
-        return signature, _call("rank_one", "n_in n_out keep x step W", _update)
+        return signature, _call(_rank_one, "count width keep x step W")
+
+    @intrinsic
+    def subtract_(typing: Any, width: Any, step: Any, bias: Any) -> Any:
+        """Write ``bias -= step``."""
+        return types.void(types.intp, step, bias), _call(_subtract, "width step bias")
+
+    @intrinsic
+    def shift_(typing: Any, width: Any, z: Any, out: Any) -> Any:
+        """Write ``out = z - max(z)`` and return the maximum."""
+        return z.dtype(types.intp, z, out), _call(_shift, "width z out", number=True)
+
+    @intrinsic
+    def residual_(typing: Any, width: Any, e: Any, label: Any, factor: Any, out: Any) -> Any:
+        """Write ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
+        signature = e.dtype(types.intp, e, types.intp, e.dtype, out)
+        return signature, _call(_residual, "width e class factor out", number=True)
+
+    @intrinsic
+    def copy_(typing: Any, n: Any, x: Any, out: Any) -> Any:
+        """Write ``n`` numbers ``x`` to ``out``, and zeros up to a whole vector."""
+        return types.void(types.intp, x, out), _call(_copy, "n x out")
+
+    @intrinsic
+    def trim_(typing: Any, n: Any, out: Any) -> Any:
+        """Write zeros behind the first ``n`` numbers, up to a whole vector."""
+        return types.void(types.intp, out), _call(_trim, "n out")
 
 else:
+    _LANES = 4
 
-    def row_forward_(n_in: Any, n_out: Any, x: Any, W: Any, b: Any, z: Any) -> None:
-        """Write ``z = x W + b``."""
-        z[:n_out] = b[:n_out] + x[:n_in] @ W[: n_in * n_out].reshape(n_in, n_out)
+    def lanes_of(flat: Any) -> int:
+        """Return how many numbers of a pointer's precision make a vector."""
+        return _LANES
 
-    def row_backward_(n_in: Any, n_out: Any, delta: Any, W: Any, below: Any) -> None:
-        """Write ``below = delta W^T``."""
-        below[:n_in] = W[: n_in * n_out].reshape(n_in, n_out) @ delta[:n_out]
+    def _rows(W: Any, count: int, width: int) -> Any:
+        return W[: count * width].reshape(count, width)
 
-    def rank_one_(n_in: Any, n_out: Any, keep: Any, x: Any, step: Any, W: Any) -> None:
-        """Write ``W = keep W - x^T step``."""
-        V = W[: n_in * n_out].reshape(n_in, n_out)
-        V *= keep
-        V -= x[:n_in, None] * step[:n_out]
+    def combine_(count: int, width: int, x: Any, W: Any, start: Any, out: Any) -> None:
+        """Write ``out = start + sum_i x_i W_i`` over the rows of W; ``start`` None is 0."""
+        out[:width] = x[:count] @ _rows(W, count, width)
+        if start is not None:
+            out[:width] += start[:width]
+
+    def dots_(count: int, width: int, v: Any, W: Any, start: Any, out: Any) -> None:
+        """Write ``out_i = start_i + W_i . v``; the start alone in the padding."""
+        whole = -(-count // _LANES) * _LANES
+        out[:whole] = 0 if start is None else start[:whole]
+        out[:count] += _rows(W, count, width) @ v[:width]
+
+    def rank_one_(count: int, width: int, keep: Any, x: Any, step: Any, W: Any) -> None:
+        """Write ``W_i = keep W_i - x_i step``."""
+        rows = _rows(W, count, width)
+        rows *= keep
+        rows -= x[:count, None] * step[:width]
+
+    def subtract_(width: int, step: Any, bias: Any) -> None:
+        """Write ``bias -= step``."""
+        bias[:width] -= step[:width]
+
+    def shift_(width: int, z: Any, out: Any) -> Any:
+        """Write ``out = z - max(z)`` and return the maximum."""
+        largest = z[:width].max()
+        out[:width] = z[:width] - largest
+        return largest
+
+    def residual_(width: int, e: Any, label: int, factor: Any, out: Any) -> Any:
+        """Write ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
+        total = e[:width].sum()
+        out[:width] = factor / total * e[:width]
+        out[label] -= factor
+        return total
+
+    def copy_(n: int, x: Any, out: Any) -> None:
+        """Write ``n`` numbers ``x`` to ``out``, and zeros up to a whole vector."""
+        out[:n] = x[:n]
+        trim_(n, out)
+
+    def trim_(n: int, out: Any) -> None:
+        """Write zeros behind the first ``n`` numbers, up to a whole vector."""
+        out[n : -(-n // _LANES) * _LANES] = 0

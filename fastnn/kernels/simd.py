@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastnn.kernels.jit import intrinsic, types
+from fastnn.kernels.jit import JIT, intrinsic, types
 
 
 class Shape(NamedTuple):
@@ -481,16 +481,23 @@ def tile_buffer(typing: Any, like: Any) -> Any:
     return result(like), codegen
 
 
-@intrinsic
-def prefetch_(typing: Any, array: Any, position: Any) -> Any:
-    """Ask the CPU to fetch the cache line of ``array[position]``, which will be read soon."""
+if JIT:
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _address(context, builder, signature.args[0], *args)
-        Emitter(builder, ir.FloatType(), 16).prefetch(address)
-        return context.get_dummy_value()
+    @intrinsic
+    def prefetch_(typing: Any, array: Any, position: Any) -> Any:
+        """Ask the CPU to fetch the cache line of ``array[position]``, which will be read soon."""
 
-    return types.void(array, types.intp), codegen
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address = _address(context, builder, signature.args[0], *args)
+            Emitter(builder, ir.FloatType(), 16).prefetch(address)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+else:
+
+    def prefetch_(array: Any, position: Any) -> None:
+        """Ask for nothing."""
 
 
 @intrinsic
