@@ -7,7 +7,7 @@ from scipy import sparse
 
 from fastnn import Network
 from fastnn.inputs import check_rows
-from fastnn.kernels.network import CHUNK
+from fastnn.kernels.network import MOST
 from fastnn.kernels.plan import Targets
 from fastnn.training import loss_and_gradients, score
 
@@ -93,12 +93,12 @@ def test_gradient_against_differences_under_a_fixed_mask(activation):
 
 
 def test_mask_belongs_to_the_row_not_to_its_batch():
-    n = CHUNK + 3
+    n = MOST + 3
     net, plan, X, targets = problem(n)
     rows = check_rows(X, 4, net.dtype)
     whole = loss_and_gradients(plan, net.parameters, rows, targets, n, 1.0)[1]
     total = np.zeros_like(whole)
-    for part in (slice(0, 5), slice(5, CHUNK), slice(CHUNK, n)):
+    for part in (slice(0, 5), slice(5, MOST), slice(MOST, n)):
         shifted = plan._replace(origin=ORIGIN + part.start)
         some = Targets(targets.y[part], targets.weight)
         m = len(X[part])

@@ -11,7 +11,7 @@ from fastnn.kernels.jit import kernel
 from fastnn.kernels.views import keep_alive, pointer
 
 SOURCES = sorted(Path(fastnn.kernels.__file__).parent.glob("*.py"))
-BORROWERS = {"pointer", "vector", "matrix"}
+BORROWERS = {"pointer", "aligned", "vector", "matrix", "workspace"}
 MAKERS = {"empty", "zeros", "ones", "full", "empty_like", "zeros_like"}
 
 
@@ -60,7 +60,7 @@ def borrowed(function):
         argument.id
         for call in calls
         if _called(call) in BORROWERS
-        for argument in call.args[:1]
+        for argument in call.args
         if isinstance(argument, ast.Name)
     } & made
 

@@ -189,6 +189,6 @@ activate_ = _activate("activate_", map_)
 #: ``dJ/dz = dJ/da * da/dz`` at ``size`` places from ``start``.
 deactivate_ = _deactivate("deactivate_", multiply_map_)
 
-#: The same for whole vectors: ``size`` is a multiple of a vector's numbers.
+#: The same for ``size`` rounded up to whole vectors: faster, but what lies behind is written too.
 activate_whole_ = _activate("activate_whole_", map_whole_)
 deactivate_whole_ = _deactivate("deactivate_whole_", multiply_map_whole_)

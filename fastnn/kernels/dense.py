@@ -4,10 +4,11 @@
 For one dense row see `packed`.
 """
 
+from fastnn.kernels.column_sums import column_sums_
 from fastnn.kernels.gemm import gemm_bias_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.views import constant, vector
+from fastnn.kernels.views import constant, offset, vector
 
 
 @helper
@@ -78,14 +79,11 @@ def batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, z, z0):
 def batch_gradient_(batch, n_in, n_out, x, x0, delta, d0, grads, w0, b0, accumulate):
     """Write ``X^T delta`` and the column sums of ``delta`` to ``grads``, or add them."""
     gemm_tn_(n_in, n_out, batch, x, x0, n_in, delta, d0, n_out, grads, w0, n_out, accumulate)
-    gb = vector(grads, b0, n_out)
-    if not accumulate:
-        for k in range(n_out):
-            gb[k] = constant(0, gb[0])
-    for r in range(batch):
-        d = vector(delta, d0 + r * n_out, n_out)
-        for k in range(n_out):
-            gb[k] += d[k]
+    gb = offset(grads, b0)
+    if accumulate:
+        column_sums_(batch, n_out, offset(delta, d0), gb, gb)
+    else:
+        column_sums_(batch, n_out, offset(delta, d0), None, gb)
 
 
 @helper

@@ -4,8 +4,8 @@ LLVM takes a plain loop over 16 numbers 64 at a time, and so does the 16 one by 
 here carry its metadata: one vector at a time, the last under a mask, and no look at whether
 the arrays overlap, which they must not, unless they are equal.  Arrays come as `pointer`s.
 
-A load that overlaps a masked store just made waits for it.  The maps of whole vectors store
-without masks; their ``size`` is a multiple of a vector's numbers.
+A load that overlaps a masked store just made waits for it, and masked stores are slow.  The maps
+of whole vectors do without: they round ``size`` up and also write what lies behind.
 """
 
 from typing import Any
@@ -57,8 +57,9 @@ def _emit_loop(  # type: ignore[no-untyped-def]
     element = called.return_type
     width = host_shape(context).width * 8 // element.bitwidth
     loop_id, group = _loop_metadata(builder.module, width, whole)
-    if whole:  # so LLVM sees that nothing is left over
-        size = builder.mul(builder.sdiv(size, _I64(width)), _I64(width))
+    if whole:  # a product, so that LLVM sees that nothing is left over
+        vectors = builder.sdiv(builder.add(size, _I64(width - 1)), _I64(width))
+        size = builder.mul(vectors, _I64(width))
     entry = builder.block
     loop, done = builder.append_basic_block("each"), builder.append_basic_block("each.done")
     builder.cbranch(builder.icmp_signed(">", size, _I64(0)), loop, done)
@@ -102,7 +103,7 @@ if JIT:
 
     @intrinsic
     def map_whole_(typing: Any, f: Any, size: Any, start: Any, x: Any, out: Any) -> Any:
-        """Write ``out[i] = f(x[i])`` for whole vectors."""
+        """Write ``out[i] = f(x[i])`` for ``size``, rounded up to whole vectors, places."""
         called = f.get_call_type(typing, (x.dtype,), {})
         return types.void(f, types.intp, types.intp, x, out), _codegen(f, called, whole=True)
 
@@ -117,7 +118,7 @@ if JIT:
     def multiply_map_whole_(
         typing: Any, f: Any, size: Any, start: Any, x: Any, y: Any, out: Any
     ) -> Any:
-        """Write ``out[i] *= f(x[i], y[i])`` for whole vectors."""
+        """Write ``out[i] *= f(x[i], y[i])`` for ``size``, rounded up to whole vectors, places."""
         called = f.get_call_type(typing, (x.dtype, y.dtype), {})
         signature = types.void(f, types.intp, types.intp, x, y, out)
         return signature, _codegen(f, called, multiply=True, whole=True)

@@ -6,19 +6,18 @@ import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import link_
-from fastnn.kernels.network import CHUNK, evaluate_, forward_, gather_, gradient_
+from fastnn.kernels.network import (
+    chunk_rows,
+    evaluate_,
+    forward_,
+    gather_,
+    gradient_,
+    workspace,
+    workspace_size,
+)
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
-
-
-@helper
-def scratch_size(job):
-    """Return the length of the scratch vector: the largest transposed weight matrix."""
-    largest = 0
-    for l in range(job.n_layers):
-        largest = max(largest, job.sizes[l] * job.sizes[l + 1])
-    return largest
 
 
 @helper
@@ -112,13 +111,9 @@ def train_batches_(
     before the first call.  Otherwise ``normaliser`` is 0 and ``grads`` is scratch.
     """
     job = borrow(plan, rows, targets, order)
-    chunk = min(batch_size, CHUNK) * plan.units[-1]
-    work_z = np.empty(chunk, params.dtype)
-    work_a = np.empty(chunk, params.dtype)
-    work_delta = np.empty(chunk, params.dtype)
-    work_scratch = np.empty(scratch_size(job), params.dtype)
-    work_y = np.empty(min(batch_size, CHUNK) * job.n_targets, params.dtype)
-    y, z, a, delta = pointer(work_y), pointer(work_z), pointer(work_a), pointer(work_delta)
+    at_once = chunk_rows(job, params.itemsize, batch_size)
+    memory = np.empty(workspace_size(job, at_once), params.dtype)
+    work = workspace(job, at_once, memory)
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
         weight = batch_weight(job, first, last)
@@ -126,15 +121,14 @@ def train_batches_(
         if divisor == 0:
             divisor = weight if rule.mean else 1.0
         totals[0] += gradient_(
-            job, pointer(params), first, last, 1 / divisor,
-            y, z, a, delta, pointer(grads), normaliser != 0, pointer(work_scratch),
-        )  # fmt: skip
+            job, pointer(params), first, last, 1 / divisor, work, pointer(grads), normaliser != 0
+        )
         totals[1] += weight
         if steps:
             t += 1
             penalty = update_(job, params, rule, rate, divisor, t, grads, slots)
             totals[0] += penalty * divisor
-    keep_alive((work_y, work_z, work_a, work_delta, work_scratch))
+    keep_alive((memory,))
 
 
 @kernel
@@ -146,25 +140,23 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     ``sum_i w_i J_i`` and ``sum_i w_i`` to ``totals`` (2,) float64.
     """
     job = borrow(plan, rows, targets, order)
-    chunk = min(stop - start, CHUNK) * plan.units[-1]
     n_out = plan.sizes[-1]
-    work_z = np.empty(chunk, params.dtype)
-    work_a = np.empty(chunk, params.dtype)
-    work_y = np.empty(min(stop - start, CHUNK) * job.n_targets, params.dtype)
-    y, z, a = pointer(work_y), pointer(work_z), pointer(work_a)
+    at_once = chunk_rows(job, params.itemsize, stop - start)
+    memory = np.empty(workspace_size(job, at_once), params.dtype)
+    work = workspace(job, at_once, memory)
     predictions = pointer(out)
-    for first in range(start, stop, CHUNK):
-        last = min(first + CHUNK, stop)
-        gather_(job, first, last, a)
-        forward_(job, pointer(params), first, last, z, a)
+    for first in range(start, stop, at_once):
+        last = min(first + at_once, stop)
+        gather_(job, first, last, work.a)
+        forward_(job, pointer(params), first, last, work)
         if targets.y.shape[0] > 0:
-            totals[0] += evaluate_(job, first, last, 1.0, z, y, a)
+            totals[0] += evaluate_(job, first, last, 1.0, work, work.a)
             totals[1] += batch_weight(job, first, last)
         rows = min(last, out.shape[0]) - first
         if rows > 0:
-            scores = offset(z, (last - first) * plan.units[plan.sizes.size - 1])
+            scores = offset(work.z, (last - first) * plan.units[plan.sizes.size - 1])
             if linked:
                 link_(plan.loss, rows, n_out, scores, scores)
             for i in range(rows * n_out):
                 predictions[first * n_out + i] = scores[i]
-    keep_alive((work_y, work_z, work_a))
+    keep_alive((memory,))

@@ -4,11 +4,14 @@
 of the output back to the input, ``dJ/dW[l] = a[l-1]^T delta``, ``dJ/db[l] = sum delta`` and
 ``delta <- (delta W[l]^T) * f'(z[l-1])``.
 
-The workspace of ``B`` rows is three flat vectors ``z, a, delta`` of ``B * plan.units[-1]``
-entries; block 0 of ``a`` is the input itself.  All vectors are `pointer`s.
+The units of ``B`` rows are three flat vectors ``z, a, delta`` of a `Workspace`, layer after layer.
+Activations go over whole vectors of the host's width: in ``a`` and ``delta`` they also write into
+the block above theirs, which is not in use then.
 """
 
-from fastnn.kernels.activations import activate_, deactivate_
+from typing import Any, NamedTuple
+
+from fastnn.kernels.activations import activate_whole_, deactivate_whole_
 from fastnn.kernels.dense import (
     batch_backward_,
     batch_forward_,
@@ -25,11 +28,75 @@ from fastnn.kernels.dropout import (
 from fastnn.kernels.jit import helper
 from fastnn.kernels.losses import loss_
 from fastnn.kernels.plan import row_number, row_weight
-from fastnn.kernels.views import constant, matrix, offset, vector
+from fastnn.kernels.views import aligned, constant, matrix, offset, vector
 
-#: Rows that go through the network together: enough to keep the matrix products busy, few
-#: enough that their activations stay in the cache.
-CHUNK = 256
+#: Rows that go through the network together: as many as keep their units in the first cache,
+#: taken to hold this many bytes, if that is enough to keep the matrix products busy.
+CACHE, FEWEST, MOST = 48 * 1024, 32, 256
+#: Every block of the workspace starts at a multiple of this many numbers, and has as many to spare.
+LINE = 16
+
+
+class Workspace(NamedTuple):
+    """Memory for ``rows`` rows; the others are `pointer`s, each aligned to a cache line.
+
+    Attributes
+    ----------
+    rows : int
+        Rows that go through the network together.
+    z, a, delta
+        Scores, activations and ``dJ/dz``; block 0 of ``a`` is the input itself.
+    y
+        Targets, where they have to be brought into order.
+    transposed
+        A weight matrix.
+    """
+
+    rows: int
+    z: Any
+    a: Any
+    delta: Any
+    y: Any
+    transposed: Any
+
+
+@helper
+def lines(n):
+    """Return the least multiple of `LINE` that holds ``n`` numbers and one line to spare."""
+    return (n + 2 * LINE - 1) // LINE * LINE
+
+
+@helper
+def chunk_rows(job, itemsize, n):
+    """Return how many of ``n`` rows go through the network together."""
+    fitting = CACHE // (3 * itemsize * job.units[job.n_layers + 1]) // FEWEST * FEWEST
+    return min(n, fitting if 0 < fitting < MOST else MOST)
+
+
+@helper
+def largest_layer(job):
+    """Return the number of weights of the largest layer."""
+    largest = 0
+    for l in range(job.n_layers):
+        largest = max(largest, job.sizes[l] * job.sizes[l + 1])
+    return largest
+
+
+@helper
+def workspace_size(job, rows):
+    """Return the numbers that `workspace` divides."""
+    units = lines(rows * job.units[job.n_layers + 1])
+    return 3 * units + lines(rows * job.n_targets) + lines(largest_layer(job)) + LINE
+
+
+@helper
+def workspace(job, rows, memory):
+    """Return the `Workspace` in an array of `workspace_size` numbers."""
+    z = aligned(memory)
+    a = offset(z, lines(rows * job.units[job.n_layers + 1]))
+    delta = offset(a, lines(rows * job.units[job.n_layers + 1]))
+    y = offset(delta, lines(rows * job.units[job.n_layers + 1]))
+    return Workspace(rows, z, a, delta, y, offset(y, lines(rows * job.n_targets)))
 
 
 @helper
@@ -46,8 +113,9 @@ def gather_(job, start, stop, a):
 
 
 @helper
-def forward_(job, params, start, stop, z, a):
+def forward_(job, params, start, stop, work):
     """Write scores and activations of the gathered rows, layer by layer."""
+    z, a = work.z, work.a
     batch = stop - start
     for l in range(job.n_layers):
         n_in, n_out = job.sizes[l], job.sizes[l + 1]
@@ -64,7 +132,7 @@ def forward_(job, params, start, stop, z, a):
             drop_(job, l, start, stop, a)
             batch_forward_(batch, n_in, n_out, a, below, params, w0, b0, z, above)
         if l + 1 < job.n_layers:
-            activate_(job.activations[l], batch * n_out, above, z, a)
+            activate_whole_(job.activations[l], batch * n_out, above, z, a)
 
 
 @helper
@@ -80,20 +148,17 @@ def targets_(job, start, stop, y):
 
 
 @helper
-def evaluate_(job, start, stop, scale, z, y, delta):
-    """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``.
-
-    ``y`` is scratch for their targets.
-    """
+def evaluate_(job, start, stop, scale, work, delta):
+    """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``."""
     batch = stop - start
     n_out = job.sizes[job.n_layers]
     top = batch * job.units[job.n_layers]
-    parameter = constant(job.loss_parameter, z[0])
-    scores, gradient = offset(z, top), offset(delta, top)
-    goal = targets_(job, start, stop, y)
+    parameter = constant(job.loss_parameter, delta[0])
+    scores, gradient = offset(work.z, top), offset(delta, top)
+    goal = targets_(job, start, stop, work.y)
     if not job.weighted:
         total = loss_(job.loss, batch, n_out, job.n_targets, scores, goal, parameter, gradient)
-        scale_(constant(job.loss_scale * scale, z[0]), batch * n_out, gradient)
+        scale_(constant(job.loss_scale * scale, delta[0]), batch * n_out, gradient)
         return job.loss_scale * total
     total = 0.0
     for r in range(batch):
@@ -103,7 +168,7 @@ def evaluate_(job, start, stop, scale, z, y, delta):
             job.loss, 1, n_out, job.n_targets,
             offset(scores, r * n_out), offset(goal, r * job.n_targets), parameter, row,
         )  # fmt: skip
-        scale_(constant(weight * scale, z[0]), n_out, row)
+        scale_(constant(weight * scale, delta[0]), n_out, row)
     return total
 
 
@@ -115,8 +180,9 @@ def scale_(factor, size, x):
 
 
 @helper
-def backward_(job, params, start, stop, z, a, delta, grads, accumulate, scratch):
+def backward_(job, params, start, stop, work, grads, accumulate):
     """Write the gradient to ``grads``, or add it, from the output's ``delta`` down."""
+    z, a, delta = work.z, work.a, work.delta
     batch = stop - start
     for down in range(job.n_layers):
         l = job.n_layers - 1 - down
@@ -134,20 +200,22 @@ def backward_(job, params, start, stop, z, a, delta, grads, accumulate, scratch)
         else:
             batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0, accumulate)
         if l > 0:
-            batch_backward_(batch, n_in, n_out, delta, above, params, w0, delta, below, scratch)
+            batch_backward_(
+                batch, n_in, n_out, delta, above, params, w0, delta, below, work.transposed
+            )
             undrop_(job, l, start, stop, a, delta)
-            deactivate_(job.activations[l - 1], batch * n_in, below, z, a, delta)
+            deactivate_whole_(job.activations[l - 1], batch * n_in, below, z, a, delta)
 
 
 @helper
-def gradient_(job, params, start, stop, scale, y, z, a, delta, grads, accumulate, scratch):
+def gradient_(job, params, start, stop, scale, work, grads, accumulate):
     """Return ``sum_i w_i J_i`` of rows; write, or add, ``scale`` times its gradient."""
     total = 0.0
-    for first in range(start, stop, CHUNK):
-        last = min(first + CHUNK, stop)
-        gather_(job, first, last, a)
-        forward_(job, params, first, last, z, a)
-        total += evaluate_(job, first, last, scale, z, y, delta)
-        backward_(job, params, first, last, z, a, delta, grads, accumulate, scratch)
+    for first in range(start, stop, work.rows):
+        last = min(first + work.rows, stop)
+        gather_(job, first, last, work.a)
+        forward_(job, params, first, last, work)
+        total += evaluate_(job, first, last, scale, work, work.delta)
+        backward_(job, params, first, last, work, grads, accumulate)
         accumulate = True
     return total

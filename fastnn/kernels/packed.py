@@ -184,9 +184,7 @@ def later_layers_(job, params, packed):
     """Write activations and scores above the first layer's scores."""
     for l in range(1, job.n_layers):
         n_in, at = job.sizes[l], packed.units[l]
-        activate_whole_(
-            job.activations[l - 1], padded(n_in, packed.lanes), at, packed.z, packed.a
-        )  # fmt: skip
+        activate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a)
         x = offset(packed.a, at)
         trim_(n_in, x)
         layer_forward_(job, params, packed, l, x)
@@ -199,8 +197,5 @@ def later_layers_update_(job, params, packed, keep):
         l = job.n_layers - 1 - down
         n_in, at = job.sizes[l], packed.units[l]
         layer_backward_(job, params, packed, l)
-        deactivate_whole_(
-            job.activations[l - 1], padded(n_in, packed.lanes), at,
-            packed.z, packed.a, packed.step,
-        )  # fmt: skip
+        deactivate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a, packed.step)
         layer_update_(job, params, packed, l, keep, offset(packed.a, at))

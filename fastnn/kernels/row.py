@@ -14,122 +14,15 @@ from typing import Any
 from llvmlite import ir
 
 from fastnn.kernels.jit import JIT, intrinsic, types
-from fastnn.kernels.simd import Emitter, host_shape
+from fastnn.kernels.simd import host_shape
+from fastnn.kernels.vector_function import VectorFunction, call_codegen
 
 _I64 = ir.IntType(64)
 #: Sums under way at once: the latency of a multiply-add times how many start each cycle.
 _CHAINS = 4
 
 
-class _Function:
-    """An LLVM function of its own over pointers and int64 numbers, being emitted."""
-
-    def __init__(
-        self, context: Any, builder: Any, dtype: Any, name: str, arguments: str, number: bool
-    ) -> None:
-        self.element = context.get_value_type(dtype)
-        width = host_shape(context).width
-        name = f"fastnn.{name}.{self.element.intrinsic_name}.{width}"
-        self.exists = name in builder.module.globals
-        if self.exists:
-            self.function = builder.module.globals[name]
-            return
-        pointer = self.element.as_pointer()
-        names = arguments.split()
-        kinds = {"k": self.element, "f": self.element, "n": _I64, "c": _I64, "w": _I64}
-        signature = [kinds.get(argument[0], pointer) for argument in names]
-        result = self.element if number else ir.VoidType()
-        self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
-        self.function.linkage = "linkonce_odr"
-        for attribute in ("noinline", "nounwind"):
-            self.function.attributes.add(attribute)
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.emit = Emitter(self.builder, self.element, width)
-        self.args = dict(zip(names, self.function.args, strict=True))
-
-    def loop(self, start: Any, stop: Any, step: int, state: list, body: Any) -> list:
-        """Emit ``for i in range(start, stop - step + 1, step): state = body(i, state)``.
-
-        Returns the counter and the state after the last round.
-        """
-        b = self.builder
-        before = b.block
-        head, inside, after = (b.append_basic_block(name) for name in ("loop", "body", "after"))
-        b.branch(head)
-        b.position_at_end(head)
-        nodes = [b.phi(value.type) for value in (start, *state)]
-        for node, value in zip(nodes, (start, *state), strict=True):
-            node.add_incoming(value, before)
-        following = b.add(nodes[0], _I64(step))
-        b.cbranch(b.icmp_signed("<=", following, stop), inside, after)
-        b.position_at_end(inside)
-        for node, value in zip(nodes, (following, *body(nodes[0], nodes[1:])), strict=True):
-            node.add_incoming(value, b.block)
-        b.branch(head)
-        b.position_at_end(after)
-        return nodes
-
-    def column_blocks(self, counts: tuple[int, ...], body: Any) -> None:
-        """Emit ``body(column, vectors)`` over ``width`` in blocks of ``counts`` vectors.
-
-        ``counts`` falls to 1.
-        """
-        column: Any = _I64(0)
-        for vectors in counts:
-
-            def block(at: Any, _: list, vectors: int = vectors) -> list:
-                body(at, vectors)
-                return []
-
-            step = vectors * self.emit.lanes
-            column = self.loop(column, self.args["width"], step, [], block)[0]
-
-    def at(self, base: Any, *offsets: Any) -> Any:
-        """Return the address ``base + sum(offsets)``."""
-        for offset in offsets:
-            base = self.builder.gep(base, [offset])
-        return base
-
-    def load(self, base: Any, vectors: int) -> list:
-        """Load neighbouring vectors."""
-        return [self.emit.load(self.at(base, _I64(v * self.emit.lanes))) for v in range(vectors)]
-
-    def store(self, values: list, base: Any) -> None:
-        """Store neighbouring vectors."""
-        for v, value in enumerate(values):
-            self.emit.store(value, self.at(base, _I64(v * self.emit.lanes)))
-
-    def present(self, base: Any) -> Any:
-        """Return whether a pointer is not null."""
-        return self.builder.icmp_unsigned("!=", base, ir.Constant(base.type, None))
-
-    def choose(self, condition: Any, value: Any, other: Any) -> Any:
-        """Return ``value()`` where the condition holds, else ``other``."""
-        b = self.builder
-        before = b.block
-        with b.if_then(condition):
-            chosen = value()
-            inside = b.block
-        node = b.phi(other.type)
-        node.add_incoming(other, before)
-        node.add_incoming(chosen, inside)
-        return node
-
-    def fold(self, operation: Any, x: Any) -> Any:
-        """Return a vector of which every lane is the operation over all lanes of ``x``."""
-        half = self.emit.lanes // 2
-        while half:
-            other = self.emit.permute(x, [lane ^ half for lane in range(self.emit.lanes)])
-            x = operation(x, other)
-            half //= 2
-        return x
-
-    def first_lane(self, x: Any) -> Any:
-        """Return the first number of a vector."""
-        return self.builder.extract_element(x, ir.IntType(32)(0))
-
-
-def _combine(f: _Function) -> None:
+def _combine(f: VectorFunction) -> None:
     """Emit ``out = [start +] sum_i x_i W_i`` over the rows of W, summed in registers."""
     b, arg, emit = f.builder, f.args, f.emit
 
@@ -167,7 +60,7 @@ def _combine(f: _Function) -> None:
     b.ret_void()
 
 
-def _dots(f: _Function) -> None:
+def _dots(f: VectorFunction) -> None:
     """Emit ``out_i = [start_i +] W_i . v``, and the start or 0 in the padding of ``out``.
 
     The products of up to ``lanes`` rows are summed together: each round adds half the lanes of
@@ -236,7 +129,7 @@ def _dots(f: _Function) -> None:
     b.ret_void()
 
 
-def _rank_one(f: _Function) -> None:
+def _rank_one(f: VectorFunction) -> None:
     """Emit ``W_i = keep W_i - x_i step``, several rows at a time."""
     b, arg, emit = f.builder, f.args, f.emit
     keep = emit.spread(arg["keep"])
@@ -264,7 +157,7 @@ def _rank_one(f: _Function) -> None:
     b.ret_void()
 
 
-def _subtract(f: _Function) -> None:
+def _subtract(f: VectorFunction) -> None:
     """Emit ``b -= step``."""
     b, arg, emit = f.builder, f.args, f.emit
 
@@ -277,7 +170,7 @@ def _subtract(f: _Function) -> None:
     b.ret_void()
 
 
-def _shift(f: _Function) -> None:
+def _shift(f: VectorFunction) -> None:
     """Emit ``out = z - max(z)`` and return the maximum."""
     b, arg, emit = f.builder, f.args, f.emit
 
@@ -298,7 +191,7 @@ def _shift(f: _Function) -> None:
     b.ret(f.first_lane(largest))
 
 
-def _residual(f: _Function) -> None:
+def _residual(f: VectorFunction) -> None:
     """Emit ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
     b, arg, emit = f.builder, f.args, f.emit
 
@@ -311,7 +204,7 @@ def _residual(f: _Function) -> None:
     lanes = ir.Constant(ir.VectorType(_I64, emit.lanes), list(range(emit.lanes)))
 
     def block(column: Any, vectors: int) -> None:
-        label = emit.spread(b.sub(arg["class"], column))
+        label = emit.spread(b.sub(arg["label"], column))
         one = b.select(b.icmp_signed("==", lanes, label), factor, emit.zero)
         e = emit.load(f.at(arg["e"], column))
         emit.store(emit.multiply_add(e, scale, b.fneg(one)), f.at(arg["out"], column))
@@ -320,7 +213,7 @@ def _residual(f: _Function) -> None:
     b.ret(f.first_lane(total))
 
 
-def _copy(f: _Function) -> None:
+def _copy(f: VectorFunction) -> None:
     """Emit ``out = x`` for ``n`` numbers, and zeros in the padding of ``out``."""
     b, arg, emit = f.builder, f.args, f.emit
 
@@ -334,7 +227,7 @@ def _copy(f: _Function) -> None:
     b.ret_void()
 
 
-def _trim(f: _Function) -> None:
+def _trim(f: VectorFunction) -> None:
     """Emit zeros in the padding of ``out``, whose first ``n`` numbers stay."""
     b, arg, emit = f.builder, f.args, f.emit
     left = b.and_(arg["n"], _I64(emit.lanes - 1))
@@ -343,28 +236,6 @@ def _trim(f: _Function) -> None:
         kept = b.select(emit.first(left), emit.load(place), emit.zero)
         emit.store(kept, place)
     b.ret_void()
-
-
-def _call(emit_body: Any, arguments: str, number: bool = False) -> Any:
-    """Return the codegen of an intrinsic that calls the emitted function.
-
-    Of the arguments, those that begin with c, n or w are int64, with f or k numbers, others
-    pointers, of which ``None`` is the null one.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        like = next(kind for kind in signature.args if isinstance(kind, types.CPointer))
-        name = emit_body.__name__.strip("_")
-        function = _Function(context, builder, like.dtype, name, arguments, number)
-        if not function.exists:
-            emit_body(function)
-        null = ir.Constant(context.get_value_type(like), None)
-        given = zip(signature.args, args, strict=True)
-        values = [null if isinstance(kind, types.NoneType) else value for kind, value in given]
-        result = builder.call(function.function, values)
-        return result if number else context.get_dummy_value()
-
-    return codegen
 
 
 if JIT:
@@ -382,45 +253,45 @@ if JIT:
     def combine_(typing: Any, count: Any, width: Any, x: Any, W: Any, start: Any, out: Any) -> Any:
         """Write ``out = start + sum_i x_i W_i`` over the rows of W; ``start`` None is 0."""
         signature = types.void(types.intp, types.intp, x, W, start, out)
-        return signature, _call(_combine, "count width x W start out")
+        return signature, call_codegen(_combine, "count width x W start out")
 
     @intrinsic
     def dots_(typing: Any, count: Any, width: Any, v: Any, W: Any, start: Any, out: Any) -> Any:
         """Write ``out_i = start_i + W_i . v``; the start alone in the padding."""
         signature = types.void(types.intp, types.intp, v, W, start, out)
-        return signature, _call(_dots, "count width v W start out")
+        return signature, call_codegen(_dots, "count width v W start out")
 
     @intrinsic
     def rank_one_(typing: Any, count: Any, width: Any, keep: Any, x: Any, step: Any, W: Any) -> Any:
         """Write ``W_i = keep W_i - x_i step``."""
         signature = types.void(types.intp, types.intp, W.dtype, x, step, W)
-        return signature, _call(_rank_one, "count width keep x step W")
+        return signature, call_codegen(_rank_one, "count width keep x step W")
 
     @intrinsic
     def subtract_(typing: Any, width: Any, step: Any, bias: Any) -> Any:
         """Write ``bias -= step``."""
-        return types.void(types.intp, step, bias), _call(_subtract, "width step bias")
+        return types.void(types.intp, step, bias), call_codegen(_subtract, "width step bias")
 
     @intrinsic
     def shift_(typing: Any, width: Any, z: Any, out: Any) -> Any:
         """Write ``out = z - max(z)`` and return the maximum."""
-        return z.dtype(types.intp, z, out), _call(_shift, "width z out", number=True)
+        return z.dtype(types.intp, z, out), call_codegen(_shift, "width z out", number=True)
 
     @intrinsic
     def residual_(typing: Any, width: Any, e: Any, label: Any, factor: Any, out: Any) -> Any:
         """Write ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
         signature = e.dtype(types.intp, e, types.intp, e.dtype, out)
-        return signature, _call(_residual, "width e class factor out", number=True)
+        return signature, call_codegen(_residual, "width e label factor out", number=True)
 
     @intrinsic
     def copy_(typing: Any, n: Any, x: Any, out: Any) -> Any:
         """Write ``n`` numbers ``x`` to ``out``, and zeros up to a whole vector."""
-        return types.void(types.intp, x, out), _call(_copy, "n x out")
+        return types.void(types.intp, x, out), call_codegen(_copy, "n x out")
 
     @intrinsic
     def trim_(typing: Any, n: Any, out: Any) -> Any:
         """Write zeros behind the first ``n`` numbers, up to a whole vector."""
-        return types.void(types.intp, out), _call(_trim, "n out")
+        return types.void(types.intp, out), call_codegen(_trim, "n out")
 
 else:
     _LANES = 4

@@ -12,6 +12,9 @@ from typing import Any
 
 from fastnn.kernels.jit import JIT, intrinsic, types
 
+#: Vectors that do not cross a line of the cache are read and written fastest.
+LINE_BYTES = 64
+
 if JIT:
 
     def _view(context: Any, builder: Any, flat: tuple, result: Any, start: Any, shape: list) -> Any:
@@ -46,6 +49,22 @@ if JIT:
         return types.CPointer(array.dtype)(array), codegen
 
     @intrinsic
+    def aligned(typing: Any, array: Any) -> Any:
+        """Return the `pointer` to the first number of an array that begins a cache line.
+
+        Numbers before it, at most `LINE_BYTES` less one number, are not used.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(array)(context, builder, args[0]).data
+            address = context.get_constant(types.intp, LINE_BYTES - 1)
+            address = builder.add(builder.ptrtoint(data, address.type), address)
+            mask = context.get_constant(types.intp, -LINE_BYTES)
+            return builder.inttoptr(builder.and_(address, mask), data.type)
+
+        return types.CPointer(array.dtype)(array), codegen
+
+    @intrinsic
     def keep_alive(typing: Any, arrays: Any) -> Any:
         """Be the last use of a tuple of arrays, which are not freed before."""
 
@@ -56,12 +75,15 @@ if JIT:
 
     @intrinsic
     def offset(typing: Any, base: Any, start: Any) -> Any:
-        """Return the pointer ``start`` places behind a pointer."""
+        """Return the pointer ``start`` places behind a pointer, or an array's first number."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.gep(args[0], [args[1]])
+            data = args[0]
+            if isinstance(base, types.Array):
+                data = context.make_array(base)(context, builder, data).data
+            return builder.gep(data, [args[1]])
 
-        return base(base, types.intp), codegen
+        return types.CPointer(base.dtype)(base, types.intp), codegen
 
     @intrinsic
     def vector(typing: Any, flat: Any, start: Any, size: Any) -> Any:
@@ -103,6 +125,10 @@ else:
 
     def pointer(array: Any) -> Any:
         """Return a C-contiguous array's memory, to be indexed as a flat vector."""
+        return array.reshape(-1)
+
+    def aligned(array: Any) -> Any:
+        """Return the `pointer` to the first number of an array that begins a cache line."""
         return array.reshape(-1)
 
     def keep_alive(arrays: Any) -> None:

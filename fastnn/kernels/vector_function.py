@@ -1,0 +1,146 @@
+"""LLVM functions of their own over pointers and numbers, emitted vector by vector.
+
+A function that LLVM keeps to itself is compiled once however often kernels call it.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+
+from fastnn.kernels.jit import types
+from fastnn.kernels.simd import Emitter, host_shape
+
+_I64 = ir.IntType(64)
+#: Names of arguments that are integers, or numbers of the pointers' precision; all others are
+#: pointers.
+_INTEGERS = ("count", "width", "n", "label")
+_NUMBERS = ("keep", "factor")
+
+
+class VectorFunction:
+    """A function being emitted; `args` are its arguments by name, `emit` its vectors."""
+
+    def __init__(
+        self, context: Any, builder: Any, dtype: Any, name: str, arguments: str, number: bool
+    ) -> None:
+        self.element = context.get_value_type(dtype)
+        width = host_shape(context).width
+        name = f"fastnn.{name}.{self.element.intrinsic_name}.{width}"
+        self.exists = name in builder.module.globals
+        if self.exists:
+            self.function = builder.module.globals[name]
+            return
+        pointer = self.element.as_pointer()
+        names = arguments.split()
+        kinds = dict.fromkeys(_INTEGERS, _I64) | dict.fromkeys(_NUMBERS, self.element)
+        signature = [kinds.get(argument, pointer) for argument in names]
+        result = self.element if number else ir.VoidType()
+        self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
+        self.function.linkage = "linkonce_odr"
+        for attribute in ("noinline", "nounwind"):
+            self.function.attributes.add(attribute)
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.emit = Emitter(self.builder, self.element, width)
+        self.args = dict(zip(names, self.function.args, strict=True))
+
+    def loop(self, start: Any, stop: Any, step: int, state: list, body: Any) -> list:
+        """Emit ``for i in range(start, stop - step + 1, step): state = body(i, state)``.
+
+        Returns the counter and the state after the last round.
+        """
+        b = self.builder
+        before = b.block
+        head, inside, after = (b.append_basic_block(name) for name in ("loop", "body", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        nodes = [b.phi(value.type) for value in (start, *state)]
+        for node, value in zip(nodes, (start, *state), strict=True):
+            node.add_incoming(value, before)
+        following = b.add(nodes[0], _I64(step))
+        b.cbranch(b.icmp_signed("<=", following, stop), inside, after)
+        b.position_at_end(inside)
+        for node, value in zip(nodes, (following, *body(nodes[0], nodes[1:])), strict=True):
+            node.add_incoming(value, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        return nodes
+
+    def column_blocks(self, counts: tuple[int, ...], body: Any) -> None:
+        """Emit ``body(column, vectors)`` over ``width`` in blocks of ``counts`` vectors.
+
+        ``counts`` falls to 1.
+        """
+        column: Any = _I64(0)
+        for vectors in counts:
+
+            def block(at: Any, _: list, vectors: int = vectors) -> list:
+                body(at, vectors)
+                return []
+
+            step = vectors * self.emit.lanes
+            column = self.loop(column, self.args["width"], step, [], block)[0]
+
+    def at(self, base: Any, *offsets: Any) -> Any:
+        """Return the address ``base + sum(offsets)``."""
+        for offset in offsets:
+            base = self.builder.gep(base, [offset])
+        return base
+
+    def load(self, base: Any, vectors: int) -> list:
+        """Load neighbouring vectors."""
+        return [self.emit.load(self.at(base, _I64(v * self.emit.lanes))) for v in range(vectors)]
+
+    def store(self, values: list, base: Any) -> None:
+        """Store neighbouring vectors."""
+        for v, value in enumerate(values):
+            self.emit.store(value, self.at(base, _I64(v * self.emit.lanes)))
+
+    def present(self, base: Any) -> Any:
+        """Return whether a pointer is not null."""
+        return self.builder.icmp_unsigned("!=", base, ir.Constant(base.type, None))
+
+    def choose(self, condition: Any, value: Any, other: Any) -> Any:
+        """Return ``value()`` where the condition holds, else ``other``."""
+        b = self.builder
+        before = b.block
+        with b.if_then(condition):
+            chosen = value()
+            inside = b.block
+        node = b.phi(other.type)
+        node.add_incoming(other, before)
+        node.add_incoming(chosen, inside)
+        return node
+
+    def fold(self, operation: Any, x: Any) -> Any:
+        """Return a vector of which every lane is the operation over all lanes of ``x``."""
+        half = self.emit.lanes // 2
+        while half:
+            other = self.emit.permute(x, [lane ^ half for lane in range(self.emit.lanes)])
+            x = operation(x, other)
+            half //= 2
+        return x
+
+    def first_lane(self, x: Any) -> Any:
+        """Return the first number of a vector."""
+        return self.builder.extract_element(x, ir.IntType(32)(0))
+
+
+def call_codegen(emit_body: Any, arguments: str, number: bool = False) -> Any:
+    """Return the codegen of an intrinsic that calls the emitted function.
+
+    ``arguments`` are its names in order; ``None`` for a pointer is the null one.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        like = next(kind for kind in signature.args if isinstance(kind, types.CPointer))
+        name = emit_body.__name__.strip("_")
+        function = VectorFunction(context, builder, like.dtype, name, arguments, number)
+        if not function.exists:
+            emit_body(function)
+        null = ir.Constant(context.get_value_type(like), None)
+        given = zip(signature.args, args, strict=True)
+        values = [null if isinstance(kind, types.NoneType) else value for kind, value in given]
+        result = builder.call(function.function, values)
+        return result if number else context.get_dummy_value()
+
+    return codegen
