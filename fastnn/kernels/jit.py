@@ -117,7 +117,20 @@ def _linked(function: Callable, flags: dict[str, Any]) -> Any:
             compiler = dispatcher._compiler
             compiler.compile = _for_linking(compiler.compile)
             dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
+            # Python would jump to an entry point that does not exist.
+            dispatcher._insert = lambda *args, **kws: None
+            dispatcher._compile_for_args = _refusal(function.__name__)
     return dispatcher
+
+
+def _refusal(name: str) -> Callable:
+    def refuse(*args: Any, **kws: Any) -> Any:
+        raise TypeError(
+            f"{name} can be called from a kernel only; put one around it, or set "
+            "NUMBA_DISABLE_JIT=1 to run it as Python"
+        )
+
+    return refuse
 
 
 def _without_literals(template: Callable) -> Callable:
