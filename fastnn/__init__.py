@@ -24,7 +24,7 @@ _HOMES = {
     "check_gradients": "fastnn.inspect.gradient_check",
     "input_gradients": "fastnn.inspect.input_derivatives",
 }
-_MODULES = ("datasets", "functional", "schedules")
+_MODULES = ("datasets", "functional", "plot", "schedules")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -29,7 +29,7 @@ RESERVED = {
     "numba": {"kernels/jit.py"},
     "llvmlite": {"kernels/"},
     "sklearn": {"estimators/"},
-    "matplotlib": set(),
+    "matplotlib": {"plot/"},
     "torch": set(),
     "jax": set(),
     "pandas": set(),

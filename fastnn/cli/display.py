@@ -110,27 +110,11 @@ def _plain(value: Any) -> Any:
 
 
 def draw_losses(path: Path, history: History, best_loss: float | None) -> None:
-    """Draw the loss of each epoch to an image file; ImportError without matplotlib.
-
-    The training loss is a mean over the epoch, so it stands at the epoch's middle, the
-    validation loss at its end.
-    """
+    """Draw the loss of each epoch to an image file; ImportError without matplotlib."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+
+    from fastnn.plot import loss_curve
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    epochs = np.arange(1, len(history.loss) + 1)
-    axes.plot(epochs - 0.5, history.loss, "o-", ms=3, color="#0072b2", label="training")
-    axes.plot(epochs, history.validation_loss, "s-", ms=3, color="#d55e00", label="validation")
-    values = [*history.loss, *history.validation_loss]
-    if best_loss is not None:
-        axes.axhline(best_loss, ls="--", color="#555555", lw=1, label="best reachable")
-        values.append(best_loss)
-    if min(values) > 0 and max(values) > 10 * min(values):
-        axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="loss", xlim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    loss_curve(history, best_loss=best_loss, ax=figure.add_subplot())
     figure.savefig(path, dpi=150)
