@@ -31,11 +31,12 @@ def test_activation_fault_is_caught(name, factor, monkeypatch):
     names = [name, "softplus" if name == "tanh" else "tanh"]
     assert check(names, "squared_error").ok
     right = activations.TABLE[name].derivative
-    monkeypatch.setitem(
-        activations.deactivate_.__globals__,
-        f"df_{activations.CODES[name]}",
-        lambda z, a: factor * right(z, a),
-    )
+    for dispatch in (activations.deactivate_, activations.deactivate_whole_):
+        monkeypatch.setitem(
+            dispatch.__globals__,
+            f"df_{activations.CODES[name]}",
+            lambda z, a: factor * right(z, a),
+        )
     report = check(names, "squared_error")
     assert not report.ok
     assert {found.layer for found in report.disagreements} == {0}
@@ -64,7 +65,8 @@ def test_loss_fault_is_caught(name, factor, monkeypatch):
 
 def test_forward_fault_is_caught(monkeypatch):
     code = activations.CODES["tanh"]
-    monkeypatch.setitem(activations.activate_.__globals__, f"f_{code}", lambda z: 1.1 * np.tanh(z))
+    for dispatch in (activations.activate_, activations.activate_whole_):
+        monkeypatch.setitem(dispatch.__globals__, f"f_{code}", lambda z: 1.1 * np.tanh(z))
     report = check("tanh", "squared_error")
     assert not report.ok
     assert report.forward_error > 1e-3
