@@ -113,6 +113,27 @@ def test_hidden_factor_is_the_activations_derivative(activation):
     assert layer.dJ_da[0] == pytest.approx(1.3 * explain(net, [0.9], 0.3).layers[1].delta[0])
 
 
+#: Names and formulas of the steps of a sigmoid neuron, as derivation N1 to N10 has them.
+DERIVATION = [
+    ("z", "x.w + b"),
+    ("a", "1 / (1 + exp(-z))"),
+    ("(1 - a, a)", "softmax(0, z)"),
+    ("J", "-(y log a + (1 - y) log(1 - a))"),
+    ("J", "-sum_k y_k log a_k"),
+    ("dJ/da", "(a - y) / (a (1 - a))"),
+    ("da/dz", "a (1 - a)"),
+    ("dz/dw", "x"),
+    ("dz/db", "1"),
+    ("dJ/dw", "dJ/da * da/dz * dz/dw"),
+    ("dJ/dw", "(a - y) x"),
+    ("dJ/db", "dJ/da * da/dz * dz/db"),
+    ("dJ/db", "delta"),
+    ("dJ/dx", "delta w"),
+    ("w_new", "w_old - alpha * dJ/dw"),
+    ("b_new", "b_old - alpha * dJ/db"),
+]
+
+
 def test_single_neuron_is_the_derivation():
     trace = explain(neuron([0.5, -0.25], 0.1, loss="log_loss"), [1, 2], 1, learning_rate=0.1)
     lines = str(trace).splitlines()[4:]
@@ -135,6 +156,9 @@ def test_single_neuron_is_the_derivation():
     starts = {line.rindex("= ") for line in lines}
     assert len(starts) == 1, "the values stand under each other"
     assert "1 * 0.5 + 2 * (-0.25) + 0.1" in lines[0]
+    assert [
+        tuple(part.strip() for part in line[5:].split(" = ")[:2]) for line in lines
+    ] == DERIVATION
 
 
 def test_two_class_lines_repeat_the_sigmoid_as_a_softmax():

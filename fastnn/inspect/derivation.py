@@ -51,7 +51,7 @@ def folded_sections(trace: "Trace") -> list[Section]:
         backward.append(Step("N6-7", f"delta[{l}]", formula, "", _single(layer.delta)))
         backward.append(Step("N9", f"|dJ/dW[{l}]|", f"|{x}^T delta[{l}]|", "", norm))
         change = np.linalg.norm(layer.W_new - layer.W)
-        update.append(Step("N10", f"|W_new - W|[{l}]", f"alpha |dJ/dW[{l}]|", "", change))
+        update.append(Step("N10", f"|W_new - W_old|[{l}]", f"alpha |dJ/dW[{l}]|", "", change))
     return [
         Section("Forward", forward),
         Section("Loss", _loss(trace)),
@@ -140,8 +140,8 @@ def _update(trace: "Trace", layer: "LayerTrace") -> list[Step]:
         w_numbers = f"{show(_neuron(layer.W))} - {alpha} * {show(_neuron(layer.dJ_dW))}"
         b_numbers = f"{show(layer.b[0])} - {alpha} * {operand(layer.dJ_db)}"
     return [
-        Step("N10", f"{W}_new", f"{W} - alpha * dJ/d{W}", w_numbers, _neuron(layer.W_new)),
-        Step("", "b_new", "b - alpha * dJ/db", b_numbers, _single(layer.b_new)),
+        Step("N10", f"{W}_new", f"{W}_old - alpha * dJ/d{W}", w_numbers, _neuron(layer.W_new)),
+        Step("", "b_new", "b_old - alpha * dJ/db", b_numbers, _single(layer.b_new)),
     ]
 
 

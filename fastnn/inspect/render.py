@@ -155,7 +155,7 @@ def _html_row(step: Step) -> str:
 def to_latex(formula: str) -> str:
     """Translate the plain mathematical text of the tables."""
     text = re.sub(r"\bd(\w+)/d(\w+)", r"\\frac{\\partial \1}{\\partial \2}", formula)
-    text = re.sub(r"\b([A-Za-z])_new\b", r"\1_{\\text{new}}", text)
+    text = re.sub(r"\b([A-Za-z])_(new|old)\b", r"\1_{\\text{\2}}", text)
     text = re.sub(r"\b(exp|log|tanh|max)\b", r"\\\1", text)
     text = re.sub(r"\b(sigmoid|softmax|clip|sign)\b", r"\\operatorname{\1}", text)
     text = re.sub(r"\b(sum)_", r"\\\1_", text)

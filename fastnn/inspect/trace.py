@@ -194,7 +194,7 @@ def explain(model: Any, x: Any, y: Any, *, learning_rate: float = 0.01) -> Trace
     y : label, number or array-like, shape (n_outputs,)
         Its target: a label of a classifier, else what `Network.step` takes.
     learning_rate : float
-        ``alpha`` of ``w_new = w - alpha dJ/dw``.
+        ``alpha`` of ``w_new = w_old - alpha dJ/dw``.
 
     Returns
     -------
