@@ -4,6 +4,8 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 
 class DivergenceWarning(RuntimeWarning):
     """Training met a loss or a parameter that is not finite; the last finite ones are kept."""
@@ -49,6 +51,13 @@ def number(
         closing = "]" if closed in ("both", "right") else ")"
         raise ValueError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, got {value!r}")
     return found
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False (also NumPy's), else raise TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def integer(name: str, value: Any, *, low: int = 1) -> int:

@@ -45,7 +45,7 @@ def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X")
     """
     sparse = scipy.sparse.issparse(X)
     if not sparse:
-        X = _numbers(X, dtype, name)
+        X = as_numbers(X, dtype, name)
     if X.ndim != 2:
         hint = f"; for one row use {name}.reshape(1, -1)" if X.ndim == 1 else ""
         raise ValueError(f"{name} must be 2-D (rows, features), got {X.ndim}-D{hint}")
@@ -129,7 +129,7 @@ def check_targets(
         Targets that are not numbers.
     """
     name = f"{prefix}y"
-    y = _numbers(y, dtype, name)
+    y = as_numbers(y, dtype, name)
     if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, n_outputs)):
         raise ValueError(
             f"{name} must have shape (n,) or (n, {n_outputs}), one column per output; got {y.shape}"
@@ -175,7 +175,7 @@ def check_weight(
     """
     if sample_weight is None:
         return np.empty(0, dtype)
-    weight = _numbers(sample_weight, dtype, name)
+    weight = as_numbers(sample_weight, dtype, name)
     if weight.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), got {weight.shape}")
     weight = _kernel_array(weight, dtype)
@@ -200,8 +200,20 @@ def check_finite(array: np.ndarray, name: str) -> None:
             )
 
 
-def _numbers(values: Any, dtype: np.dtype, name: str) -> np.ndarray:
-    """Return an array of numbers, converting objects that hold them."""
+def as_numbers(values: Any, dtype: np.dtype, name: str) -> np.ndarray:
+    """Return an array of numbers, converting objects that hold them.
+
+    Raises
+    ------
+    TypeError
+        Text, dates, complex numbers or a sparse matrix.
+    ValueError
+        Ragged lists, or masked values.
+    """
+    if scipy.sparse.issparse(values):
+        raise TypeError(f"{name} must be dense, got a sparse matrix; use {name}.toarray()")
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values; fill them in or drop their rows first")
     try:
         array = np.asarray(values)
     except ValueError as error:

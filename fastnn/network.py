@@ -1,14 +1,18 @@
 """`Network`: the thin class over the kernels.  It needs no scikit-learn."""
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from fastnn import initializers
-from fastnn.errors import choose, integer, number
-from fastnn.inputs import check_rows, check_targets, n_rows
+from fastnn.errors import DivergenceWarning, boolean, choose, integer, number
+from fastnn.inputs import as_numbers, check_finite, check_rows, check_targets, n_rows
 from fastnn.kernels import activations, losses
 from fastnn.kernels.plan import Plan, Rows, Targets
 from fastnn.kernels.sgd import train_samples_
@@ -142,7 +146,7 @@ class Network:
 
     @parameters.setter
     def parameters(self, values: Any) -> None:
-        values = np.asarray(values)
+        values = as_numbers(values, self.dtype, "parameters")
         if values.shape != self._parameters.shape:
             raise ValueError(
                 f"parameters must have shape {self._parameters.shape}, got {values.shape}"
@@ -222,16 +226,32 @@ class Network:
         y : number or array-like, shape (n_outputs,)
             A class number, or one target per output.
         learning_rate : float
+
+        Warns
+        -----
+        DivergenceWarning
+            The loss or a parameter became NaN or inf; the parameters before the step are kept.
         """
         rate = number("learning_rate", learning_rate, low=0, closed="left")
         if not scipy.sparse.issparse(x):
-            x = np.reshape(x, (1, -1))
-        rows, targets, _ = self._check(x, np.reshape(y, (1, -1)), None)
-        totals = np.zeros(2)
+            x = as_numbers(x, self.dtype, "x").reshape(1, -1)
+        y = as_numbers(y, self.dtype, "y").reshape(1, -1)
+        rows, targets, _ = self._check(x, y, None, name="x")
+        totals, parameters = np.zeros(2), self._parameters
+        before = parameters.copy()
         train_samples_(
-            self.plan, self.parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, 1, totals
+            self.plan, parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, 1, totals
         )
-        return float(totals[0])
+        loss = float(totals[0])
+        if not (math.isfinite(loss) and np.isfinite(parameters).all()):
+            parameters[:] = before
+            warnings.warn(
+                f"A step with learning rate {rate:g} diverged: the loss or a parameter is not "
+                f"finite (loss {loss}). The parameters before the step are kept.",
+                DivergenceWarning,
+                stacklevel=2,
+            )
+        return loss
 
     def fit(
         self,
@@ -336,17 +356,28 @@ class Network:
         )  # fmt: skip
         epochs = integer("epochs", epochs)
         stopping = Stopping(
-            early_stopping,
+            boolean("early_stopping", early_stopping),
             number("tol", tol, low=0),
             integer("n_iter_no_change", n_iter_no_change),
         )
         rate = number("learning_rate", learning_rate, low=0, closed="left")
         warmup = integer("warmup_epochs", warmup_epochs, low=0)
         changing = as_schedule(schedule)
-        _check_callbacks(callbacks)
+        hooks = _check_callbacks(callbacks)
         rates = check_dropout(dropout, input_dropout, len(self.layer_sizes) - 2)
+        shuffle, warm_start, verbose = (
+            boolean(name, value)
+            for name, value in (
+                ("shuffle", shuffle), ("warm_start", warm_start), ("verbose", verbose)
+            )
+        )  # fmt: skip
+        if batch_size is not None:
+            batch_size = integer("batch_size", batch_size)
         rows, targets, n = self._check(X, y, sample_weight)
-        size = n if batch_size is None else integer("batch_size", batch_size)
+        check_finite(self._parameters, "parameters")
+        # Even of one row a full batch has a mean, which per-sample SGD has not.
+        full = max(n, 2)
+        size = full if batch_size is None else min(batch_size, full)
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
@@ -377,7 +408,7 @@ class Network:
                 rng=self._rng if shuffle else None,
                 validation=validation,
                 stopping=stopping,
-                callbacks=[*callbacks, *bar],
+                callbacks=[*hooks, *bar],
                 plan=plan,
             )  # fmt: skip
         finally:
@@ -385,10 +416,10 @@ class Network:
                 shown.close()
 
     def _check(
-        self, X: Any, y: Any, sample_weight: Any, *, prefix: str = ""
+        self, X: Any, y: Any, sample_weight: Any, *, name: str = "X", prefix: str = ""
     ) -> tuple[Rows, Targets, int]:
         """Check rows with their targets against the network."""
-        rows = check_rows(X, self.layer_sizes[0], self.dtype, f"{prefix}X")
+        rows = check_rows(X, self.layer_sizes[0], self.dtype, f"{prefix}{name}")
         n = n_rows(rows)
         targets = check_targets(
             y,
@@ -425,7 +456,13 @@ def _check_sizes(layer_sizes: Any) -> tuple[int, ...]:
         raise TypeError(f"layer_sizes must be a sequence, got {layer_sizes!r}") from None
     if len(sizes) < 2:
         raise ValueError(f"layer_sizes needs an input and an output size, got {sizes}")
-    return tuple(integer("each of layer_sizes", size) for size in sizes)
+    sizes = tuple(integer("each of layer_sizes", size) for size in sizes)
+    n_parameters = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
+    if n_parameters * 8 > sys.maxsize:
+        raise ValueError(
+            f"layer_sizes must make at most {sys.maxsize // 8} parameters, got {n_parameters}"
+        )
+    return sizes
 
 
 def _check_activation(activation: Any, n_hidden: int) -> tuple[str, ...]:
@@ -494,7 +531,9 @@ def _check_random_state(random_state: Any) -> np.random.Generator:
         ) from None
 
 
-def _check_callbacks(callbacks: Any) -> None:
-    found = [] if callable(callbacks) else list(callbacks)
-    if callable(callbacks) or not all(callable(callback) for callback in found):
+def _check_callbacks(callbacks: Any) -> list[Callable[[Progress], object]]:
+    many = isinstance(callbacks, Iterable) and not callable(callbacks)
+    found = list(callbacks) if many else []
+    if not many or not all(callable(callback) for callback in found):
         raise TypeError(f"callbacks must be a sequence of callables, got {callbacks!r}")
+    return found

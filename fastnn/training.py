@@ -253,10 +253,10 @@ def train_epoch(
             return math.nan
         start = stop
         if on_slice is not None:
-            on_slice(start, totals[0] / totals[1])
+            on_slice(start, float(totals[0] / totals[1]))
     if samples and rule.l2:
         totals[0] += n * rule.l2 / 2 * _squared_norm(plan, parameters)
-    return totals[0] / totals[1]
+    return float(totals[0] / totals[1])
 
 
 def _squared_norm(plan: Plan, parameters: np.ndarray) -> float:
@@ -300,7 +300,7 @@ def loss_and_gradients(
             plan, parameters, rows, targets, NATURAL_ORDER, start, stop, size, divisor,
             rule, 0.0, gradient, none, 0, False, totals,
         )  # fmt: skip
-    return totals[0] / divisor, gradient
+    return float(totals[0] / divisor), gradient
 
 
 def score(
@@ -331,7 +331,7 @@ def score(
     for start in range(0, n, size):
         stop = min(start + size, n)
         score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals)
-    return out, totals[0] / totals[1] if totals[1] else 0.0
+    return out, float(totals[0] / totals[1]) if totals[1] else 0.0
 
 
 @dataclass

@@ -174,6 +174,7 @@ BAD_ROWS = [
     (None, ValueError, "X must be 2-D .*, got 0-D"),
     ({"a": 1}, TypeError, "X must hold numbers"),
     ([[None, 1, 2]], ValueError, r"X must be finite, found nan at \[0, 0\]"),
+    (np.ma.masked_array(X, np.eye(12, 3)), ValueError, "X has masked values; fill them in"),
     (X.astype(complex), TypeError, "X must hold numbers, got complex128"),
     (X.astype("M8[s]"), TypeError, "X must hold numbers, got datetime64"),
     (scipy.sparse.csr_array(spoiled(np.nan)), ValueError, "X.data must be finite, found nan"),
@@ -212,6 +213,7 @@ BAD_TARGETS = [
     ("log_loss", 2, Y, ValueError, "y has one column, but the network has 2 outputs"),
     ("squared_error", 2, X, ValueError, r"y must have shape \(n,\) or \(n, 2\).*got \(12, 3\)"),
     ("squared_error", 1, X[:, 0] * np.nan, ValueError, r"y must be finite, found nan at \[0, 0\]"),
+    ("squared_error", 1, scipy.sparse.csr_array(X), TypeError, "y must be dense, got a sparse"),
     ("squared_error", 1, np.full(12, np.inf), ValueError, "y must be finite, found inf"),
     ("poisson", 1, Y - 1, ValueError, "poisson takes y >= 0, found -1"),
     ("cross_entropy", 3, Y + 2, ValueError, "y must hold class numbers 0 to 2, found 2 to 3"),
@@ -263,11 +265,12 @@ def test_bad_weights(weight, error, message):
 @pytest.mark.parametrize(
     ("x", "y", "error", "message"),
     [
-        ([1, 2], 1, ValueError, "X has 2 features, but the network takes 3"),
-        ([1, np.nan, 2], 1, ValueError, r"X must be finite, found nan at \[0, 1\]"),
+        ([1, 2], 1, ValueError, "x has 2 features, but the network takes 3"),
+        ([1, np.nan, 2], 1, ValueError, r"x must be finite, found nan at \[0, 1\]"),
         ([1, 2, 3], 2, ValueError, r"log_loss takes y in \[0, 1\]"),
         ([1, 2, 3], "yes", TypeError, "y must hold numbers"),
-        (["a", "b", "c"], 1, TypeError, "X must hold numbers"),
+        (["a", "b", "c"], 1, TypeError, "x must hold numbers"),
+        ([1, [2, 3], 4], 1, ValueError, "x is not a rectangular array"),
         (scipy.sparse.csr_array(X[:2]), 1, ValueError, "X has 2 rows, but y has 1"),
     ],
 )

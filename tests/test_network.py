@@ -1,13 +1,15 @@
 """`Network`: its layout, its initial weights, its precision, copies of it."""
 
 import copy
+import math
 import pickle
+import re
 
 import numpy as np
 import pytest
 import reference
 
-from fastnn import Network, initializers
+from fastnn import DivergenceWarning, Network, initializers
 
 
 def test_parameters_are_one_vector_and_the_rest_are_views():
@@ -35,6 +37,8 @@ def test_assigning_parameters_copies():
     assert held[0] == 0
     with pytest.raises(ValueError, match=r"must have shape \(26,\), got \(3,\)"):
         net.parameters = [1, 2, 3]
+    with pytest.raises(TypeError, match="parameters must hold numbers, got <U1"):
+        net.parameters = ["a"] * 26
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,22 @@ def test_step_is_online_training(rng):
     assert np.mean(losses) == pytest.approx(history.loss[0])
 
 
+@pytest.mark.parametrize(
+    ("x", "rate", "loss"),
+    [([1e200, 1, 1], 0.1, math.inf), ([1e160, 1, 1], 1e200, None)],
+    ids=["loss", "parameter"],
+)
+def test_a_step_that_diverges_is_undone(x, rate, loss):
+    net = Network([3, 1], dtype="float64", random_state=0)
+    before = net.parameters.copy()
+    net.weights[0][0] = before[0] = 1e150 if loss else 1e-10
+    with pytest.warns(DivergenceWarning, match=re.escape(f"rate {rate:g} diverged")) as caught:
+        found = net.step(x, 1, learning_rate=rate)
+    assert caught[0].filename == __file__
+    assert found == loss or (loss is None and math.isfinite(found))
+    np.testing.assert_array_equal(net.parameters, before)
+
+
 @pytest.mark.parametrize("through", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_copies_are_equal_and_independent(through, rng):
     X, y = rng.normal(size=(30, 3)), rng.integers(0, 2, 30)
@@ -164,6 +184,7 @@ def test_repr():
         ({"layer_sizes": 3}, TypeError, "layer_sizes must be a sequence, got 3"),
         ({"layer_sizes": [3, 0, 2]}, ValueError, "each of layer_sizes must be at least 1, got 0"),
         ({"layer_sizes": [3, 2.5]}, TypeError, "each of layer_sizes must be an integer"),
+        ({"layer_sizes": [3, 10**30]}, ValueError, r"layer_sizes must make at most \d+ parameters"),
         ({"activation": "rleu"}, ValueError, "activation must be one of identity, .*'rleu'"),
         ({"activation": ["relu", "tanh"]}, ValueError, r"one per hidden layer \(1\), got 2"),
         ({"activation": 3}, TypeError, "activation must be one name or one per hidden layer"),

@@ -132,6 +132,23 @@ def test_weight_two_is_a_row_twice_in_a_full_batch(reduction):
     np.testing.assert_allclose(first.loss, second.loss)
 
 
+@pytest.mark.parametrize("batch_size", [5, None, 10**30])
+def test_the_mean_of_one_row_is_its_gradient(batch_size):
+    """A batch that happens to hold one row is not per-sample SGD, whose steps have weights."""
+    net, X, y, _ = problem()
+    before = net.parameters.copy()
+    gradient = net.gradients(X[:1], y[:1])
+    net.fit(X[:1], y[:1], sample_weight=[2.0], batch_size=batch_size, learning_rate=0.1)
+    np.testing.assert_allclose(net.parameters, before - 0.1 * gradient, rtol=1e-12, atol=1e-15)
+
+
+def test_parameters_that_are_not_finite_are_refused():
+    net, X, y, _ = problem()
+    net.parameters[3] = np.nan
+    with pytest.raises(ValueError, match=r"parameters must be finite, found nan at \[3\]"):
+        net.fit(X, y)
+
+
 def test_weight_two_of_one_row_is_twice_its_step():
     net, X, y, _ = problem()
     before = net.parameters.copy()
@@ -368,6 +385,11 @@ def test_interrupt_keeps_whole_parameters():
         ({"optimizer": "momentum", "momentum": 1.0}, ValueError, r"momentum must lie in \[0, 1\)"),
         ({"validation_data": 3}, TypeError, "validation_data must be a tuple"),
         ({"callbacks": print}, TypeError, "callbacks must be a sequence of callables"),
+        ({"callbacks": None}, TypeError, "callbacks must be a sequence of callables, got None"),
+        ({"shuffle": "no"}, TypeError, "shuffle must be True or False, got 'no'"),
+        ({"early_stopping": 2}, TypeError, "early_stopping must be True or False, got 2"),
+        ({"warm_start": None}, TypeError, "warm_start must be True or False, got None"),
+        ({"verbose": 1}, TypeError, "verbose must be True or False, got 1"),
         ({"clip_norm": 0}, ValueError, "clip_norm must lie in"),
         ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change must be at least 1"),
     ],
