@@ -100,7 +100,8 @@ def test_train_prints_what_people_look_for():
     assert names == ["training time", "compile time", "throughput", "test accuracy", "model"]
     assert "best reachable 0.97" in result.stdout
     assert "net.safetensors" in result.stdout
-    assert [line for line in result.stderr.splitlines() if line.startswith("epoch 2/2: loss 0.")]
+    epochs = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
+    assert [line.split(" loss 0.")[0] for line in epochs] == ["epoch 1/2:", "epoch 2/2:"]
     assert [path.name for path in Path().iterdir()] == ["net.safetensors"]
 
 
@@ -122,6 +123,14 @@ def test_without_matplotlib_the_model_is_there_and_the_advice(monkeypatch):
     result = run("train", "--rows", 500, "--epochs", 1, "-o", "net.safetensors")
     assert "pip install '.[plot]'" in result.stderr
     assert fastnn.load("net.safetensors").predict([[0.0, 0.0]]).shape == (1,)
+
+
+def test_many_epochs_are_few_lines():
+    result = run("train", "--rows", 100, "--epochs", 500, "--no-plot")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
+    assert lines[0].startswith("epoch 1/500")
+    assert lines[-1].startswith("epoch 500/500")
+    assert len(lines) < 250
 
 
 @pytest.mark.parametrize(
@@ -158,6 +167,14 @@ def test_early_stopping_keeps_the_best_epoch():
     assert result["stopped"] == "early"
     assert len(losses) < 500
     assert losses[result["best_epoch"] - 1] == min(losses)
+
+
+def test_a_table_is_stopped_early_unless_told_otherwise(flowers):
+    arguments = ["train", "flowers.csv", "-t", "kind", "--no-plot", "--epochs", 200]
+    assert result_of(*arguments)["stopped"] == "early"
+    assert result_of(*arguments, "--no-early-stopping")["epochs"] == 200
+    error = error_of(*arguments, "--no-early-stopping", "--patience", 3)
+    assert "--patience is for --early-stopping" in error
 
 
 # Tables
@@ -282,7 +299,7 @@ def test_accuracy_of_scikit_learn_with_the_same_settings(name):
         result = result_of(
             "train", "data.csv", "--target", "target", "--hidden", "64,32", "--optimizer", "adam",
             "--learning-rate", 0.001, "--schedule", "constant", "--batch-size", 32, "--epochs", 40,
-            "--seed", seed, "--no-plot", "--task", "classification",
+            "--seed", seed, "--no-plot", "--task", "classification", "--no-early-stopping",
         )  # fmt: skip
         ours.append(result["test_accuracy"])
         problem = from_file(
@@ -404,6 +421,8 @@ def test_bad_tables(flowers):
         (["--learning-rate", "inf"], "is not in the range"),
         (["--batch-size", "0"], "is not in the range"),
         (["--rows", "-5"], "is not in the range"),
+        (["--rows", "9" * 30], "is not in the range"),
+        (["--batch-size", "9" * 30], "is not in the range"),
         (["--epochs", "many"], "not a valid integer"),
         (["--seed", "-1"], "is not in the range"),
         (["--output", "model.png"], "must end in .safetensors"),
@@ -497,13 +516,13 @@ def interrupted(arguments, ready, **environment):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 def test_interrupt_keeps_the_model_so_far():
     arguments = ["-m", "fastnn", "train", "--rows", 50_000, "--epochs", 1_000_000, "--json"]
-    code, out, err = interrupted([*arguments, "-o", "net.safetensors"], "epoch 3/")
+    code, out, err = interrupted([*arguments, "-o", "net.safetensors"], "epoch 1/")
     assert code == 130
     assert "The model so far is in net.safetensors" in err
     assert "Traceback" not in err
     result = json.loads(out)
     assert result["stopped"] == "interrupted"
-    assert result["epochs"] >= 3
+    assert result["epochs"] >= 1
     X, y = make_source("moons").rows(500_000, 510_000)
     assert (fastnn.load("net.safetensors").predict(X) == y).mean() > 0.95
 
@@ -519,8 +538,10 @@ def test_interrupt_while_kernels_compile(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 def test_last_resort_ends_a_process_that_is_deaf():
+    """Its own handler raises nothing, so that a signal before the deaf call is no way out."""
     script = (
-        "import hashlib, sys\n"
+        "import hashlib, signal, sys\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
         "from fastnn.cli.interrupt import LastResort\n"
         "with LastResort(lambda: print('saved', flush=True), 7):\n"
         "    print('ready', file=sys.stderr, flush=True)\n"

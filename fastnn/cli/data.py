@@ -153,7 +153,8 @@ def from_file(
         try:  # no column is called "": the error lists those there are
             read_table(path, "", header=header)
         except ValueError as error:
-            raise ValueError(f"--target COLUMN is missing: {error}") from None
+            columns = str(error).partition("; ")[2] or str(error)
+            raise ValueError(f"--target COLUMN is missing; {columns}") from None
     table = read_table(path, target, task=task, header=header, dtype=dtype)
     if table.y is None:
         names = ", ".join(table.feature_names[:20])

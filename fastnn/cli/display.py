@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from fastnn.cli.data import Problem
 from fastnn.training import History, Progress
+
+#: Seconds between two lines about epochs.
+_LINE_SECONDS = 1.0
 
 
 class Scores:
@@ -26,7 +30,8 @@ class Scores:
     total : int
         Rows to train on, all epochs together.
     shown : bool
-        A bar where stderr is a terminal, else a line per epoch.
+        A bar where stderr is a terminal, else lines: of the first epoch, of the last, and of one
+        a second between them.
 
     Attributes
     ----------
@@ -39,6 +44,8 @@ class Scores:
         self._X = X
         self._shown = shown
         self._bar: tqdm | None = None
+        self._pending = ""
+        self._told = -math.inf
         self.values: list[float] = []
         if shown and sys.stderr.isatty():
             self._bar = tqdm(
@@ -67,16 +74,24 @@ class Scores:
         if self._bar is None and self._shown:
             rate = tqdm.format_sizeof(progress.history.samples_per_second)
             text = f"epoch {progress.epoch + 1}/{progress.epochs}: {self._text(progress)}"
-            click.echo(f"{text}, {rate} samples/s", err=True)
+            self._pending = f"{text}, {rate} samples/s"
+            if time.monotonic() > self._told + _LINE_SECONDS:
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._pending:
+            click.echo(self._pending, err=True)
+        self._pending, self._told = "", time.monotonic()
 
     def _text(self, progress: Progress) -> str:
-        text = f"loss {progress.loss:.4f}"
+        text = f"loss {progress.loss:.4g}"
         if self.values:
             text += f", validation {self._problem.metric} {self.values[-1]:.4f}"
         return text
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it stands, and tell of the last epoch."""
+        self._tell()
         if self._bar is not None:
             if not self.values:
                 self._bar.leave = False

@@ -79,7 +79,7 @@ SOURCE = OneOf(_sources)
 PRECISION = OneOf(_precisions)
 
 INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-COUNT = click.IntRange(min=1)
+COUNT = click.IntRange(min=1, max=2**48)
 RATE = click.FloatRange(min=0, min_open=True, max=float("inf"), max_open=True)
 
 json_option = click.option(

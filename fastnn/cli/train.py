@@ -44,7 +44,7 @@ class Settings:
     schedule: str
     batch_size: int | None
     epochs: int | None
-    early_stopping: bool
+    early_stopping: bool | None
     patience: int | None
     seed: int
     dtype: str
@@ -67,8 +67,13 @@ class Settings:
         ):
             if value is not None and (self.file is None) == (needed == from_file):
                 raise click.UsageError(f"{option} is for {needed}.")
-        if self.patience is not None and not self.early_stopping:
+        if self.patience is not None and not self.stops_early:
             raise click.UsageError("--patience is for --early-stopping.")
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether to stop early: of a table, which may be small, a network soon learns too much."""
+        return self.file is not None if self.early_stopping is None else self.early_stopping
 
     def problem(self) -> "Problem":
         """Read or make the data."""
@@ -102,7 +107,7 @@ class Settings:
             "schedule": self.schedule,
             "batch_size": self.batch_size or min(max(n // 100, 16), 256),
             "epochs": self.epochs or min(max(3_000_000 // n, 10), 200),
-            "early_stopping": self.early_stopping,
+            "early_stopping": self.stops_early,
             "n_iter_no_change": self.patience or 10,
         }
 
@@ -113,7 +118,7 @@ EXAMPLES = """
 Examples:
   fastnn train
   fastnn train --data spirals --rows 200000 --hidden 32,32 --activation tanh
-  fastnn train iris.csv --target species --early-stopping
+  fastnn train iris.csv --target species --patience 20
   fastnn train prices.npz --hidden none --json > result.json
 """
 
@@ -187,7 +192,12 @@ Examples:
     metavar="N",
     help="Passes over the rows.  [default: 3 million rows in all, between 10 and 200 passes]",
 )
-@click.option("--early-stopping", is_flag=True, help="Stop early, and keep the best epoch.")
+@click.option(
+    "--early-stopping/--no-early-stopping",
+    default=None,
+    help="Stop once the validation loss no longer falls, and keep the best epoch.  [default: yes "
+    "for a FILE, no for synthetic data]",
+)
 @click.option(
     "--patience",
     type=options.COUNT,
