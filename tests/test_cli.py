@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,37 @@ def test_train_prints_what_people_look_for():
     epochs = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
     assert [line.split(" loss 0.")[0] for line in epochs] == ["epoch 1/2:", "epoch 2/2:"]
     assert [path.name for path in Path().iterdir()] == ["net.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_bar_on_a_terminal():
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    command = [sys.executable, "-m", "fastnn", "train", "--rows", "500", "--epochs", "3"]
+    process = subprocess.Popen(
+        [*command, "--no-plot"], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=follower
+    )
+    os.close(follower)
+    shown = b""
+    with process, open(leader, "rb", buffering=0) as terminal:
+        while part := _read_terminal(terminal):
+            shown += part
+    last = shown.decode().split("\r")[-2]
+    assert re.search(
+        r"epoch 3/3 \|.*\| +[\d.]+k? samples/s, loss 0\.\d+, validation accuracy 0\.\d{4}", last
+    ), last
+
+
+def _read_terminal(terminal):
+    try:
+        return terminal.read(4096)
+    except OSError:  # how Linux says that the other end is closed
+        return b""
 
 
 def test_quiet_says_nothing_on_the_way():

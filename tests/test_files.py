@@ -281,6 +281,22 @@ def test_a_failed_writer_leaves_the_old_file(tmp_path, kind):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_a_table_larger_than_any_file_leaves_nothing(tmp_path, kind):
+    with pytest.raises((OSError, OverflowError)), TableWriter(tmp_path / f"a.{kind}", 2**57, 2):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path, X = tmp_path / "a.csv", np.ones((2, 1))
+    with TableWriter(path, 2, 1, target_name=None) as first:
+        with TableWriter(path, 2, 1, target_name=None) as second:
+            second.write(2 * X)
+        first.write(X)
+    np.testing.assert_array_equal(read_table(path).X, X)
+
+
 def test_bad_writes(tmp_path):
     path, X = tmp_path / "table.csv", np.ones((3, 2))
     for call, message in [

@@ -72,9 +72,9 @@ class TableWriter:
                 f"path must end in .csv, .tsv, .npy or .npz to be written, not {self.path.name!r}"
             )
         self._separator = "\t" if self._kind == ".tsv" else ","
-        stem = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
-        self._temporary = stem.with_suffix(".part")
-        self._packed = stem.with_suffix(".zip")
+        stem = f".{self.path.name}.{uuid.uuid4().hex}"
+        self._temporary = self.path.with_name(f"{stem}.part")
+        self._packed = self.path.with_name(f"{stem}.zip")
         self._written = 0
         self._labels: list[np.ndarray] = []
 
@@ -85,9 +85,13 @@ class TableWriter:
             self._file.write(f"{self._line([*self.feature_names, *target])}\n")
         else:
             width = self.n_features + (self._kind == ".npy" and self.target_name is not None)
-            self._array: Any = np.lib.format.open_memmap(
-                self._temporary, "w+", self.dtype, (self.n_rows, width)
-            )
+            try:
+                self._array: Any = np.lib.format.open_memmap(
+                    self._temporary, "w+", self.dtype, (self.n_rows, width)
+                )
+            except BaseException:  # larger than any file can be
+                self._temporary.unlink(missing_ok=True)
+                raise
         return self
 
     def write(self, X: Any, y: Any = None) -> None:
