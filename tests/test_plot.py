@@ -230,12 +230,27 @@ def test_explain_shows_the_numbers_of_the_step():
     text = "\n".join(item.get_text() for item in plot.explain(trace).texts)
     layer = trace.layers[0]
     for name, value in [
-        ("dJ/dz", layer.delta[0]), ("dJ/da", layer.dJ_da[0]), ("b_new", layer.b_new[0]),
+        ("dJ/dz", layer.delta[0]), ("dJ/da", layer.dJ_da[0]), ("da/dz", layer.da_dz[0]),
+        ("b_new", layer.b_new[0]),
     ]:  # fmt: skip
         assert f"{name} = {value:.3g}" in text
     assert f"{trace.loss:.3g}" in text
     with pytest.raises(TypeError, match=r"what fastnn\.explain returned, got Network"):
         plot.explain(net)
+
+
+@pytest.mark.parametrize("size", [(4, 3), (9, 2), None])
+def test_the_boxes_of_a_deep_network_keep_apart(size):
+    net = Network([2, 6, 4, 1], activation="tanh", loss="log_loss", random_state=0)
+    ax = plt.subplots(figsize=size)[1] if size else None
+    ax = plot.explain(explain(net, [1.0, 2.0], 1), ax=ax)
+    ax.figure.canvas.draw()
+    boxes = [
+        text.get_bbox_patch().get_window_extent() for text in ax.texts if text.get_bbox_patch()
+    ]
+    assert len(boxes) == 8 + 3
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
 
 
 def test_without_matplotlib_the_error_says_what_to_install():

@@ -4,13 +4,17 @@ import itertools
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.font_manager import font_scalings
 from matplotlib.text import Text
 
 from fastnn.inspect.trace import LayerTrace, Trace
-from fastnn.plot.style import ink, new_axes, palette
+from fastnn.plot.style import figure_of, ink, new_axes, palette
 
 _WIDEST = 30  # characters of a formula that fit into a box
+_COLUMN, _HEIGHT = 2.3, 3.4  # inches of a column, and of the whole, for text of size "small"
+_APART = 0.09  # of the arrows there and back from their middle, a box being 1 away from the next
 
 
 def explain(trace: Trace, *, ax: Axes | None = None) -> Axes:
@@ -18,13 +22,15 @@ def explain(trace: Trace, *, ax: Axes | None = None) -> Axes:
 
     From left to right the values: the row ``x``, each layer's scores ``z`` and activations
     ``a``, the loss ``J``.  Below them, in colour, what flows back: ``dJ/d`` of each.  Under each
-    layer its weights and biases, their gradients and their new values.
+    layer its weights and biases, their gradients and their new values.  Each ``dJ/dz`` is the
+    product of the two derivatives to its right, ``dJ/da`` and ``da/dz``.
 
     Parameters
     ----------
     trace : Trace
         What `fastnn.explain` returned.
     ax : matplotlib Axes, optional
+        The text shrinks to fit into it; a column (two per layer, and two) takes 2.3 inches.
 
     Returns
     -------
@@ -41,28 +47,46 @@ def explain(trace: Trace, *, ax: Axes | None = None) -> Axes:
     if not isinstance(trace, Trace):
         raise TypeError(f"trace must be what fastnn.explain returned, got {type(trace).__name__}")
     columns = 2 + 2 * len(trace.layers)
-    ax = new_axes(ax, (2.3 * columns, 3.4))
+    ax = new_axes(ax, (_COLUMN * columns, _HEIGHT))
+    size, apart = _scale(ax, columns)
     back, first = palette(ax)[1], trace.layers[0]
-    row = [_box(ax, 0, 1, [("x", 0), (brief(trace.x), 0), _slope("dJ/dx", first.handed_down)])]
+
+    def box(column: float, row: float, lines: list[tuple[str, int]], line: str = "-") -> Text:
+        return _box(ax, column, row, lines, line, size)
+
+    row = [box(0, 1, [("x", 0), (brief(trace.x), 0), _slope("dJ/dx", first.handed_down)])]
     for layer in trace.layers:
         at = len(row)
         x, W = ("x" if layer.index == 0 else f"a[{layer.index - 1}]"), _weights_name(layer)
         mark = "" if len(trace.layers) == 1 else f"[{layer.index}]"
         z = [(f"z{mark} = {x} {W} + b", 0), (brief(layer.z), 0), _slope("dJ/dz", layer.delta)]
         a = [(_fitting(f"a{mark} = {layer.formula}"), 0), (brief(layer.a), 0),
-             _slope("dJ/da", layer.dJ_da)]  # fmt: skip
-        row += [_box(ax, at, 1, z), _box(ax, at + 1, 1, a)]
-        _arrow(ax, _box(ax, at, 0, _parameters(layer, W, mark), line=":"), row[at], ink(ax), "-", 0)
+             _slope("dJ/da", layer.dJ_da), _slope("da/dz", layer.da_dz)]  # fmt: skip
+        row += [box(at, 1, z), box(at + 1, 1, a)]
+        _arrow(ax, box(at, 0, _parameters(layer, W, mark), ":"), row[at], ink(ax), "-", 0)
     lines = [(f"J = {trace.loss_name}", 0), (brief(trace.loss), 0), (f"y = {brief(trace.y)}", 0)]
-    row.append(_box(ax, len(row), 1, lines))
+    row.append(box(len(row), 1, lines))
     for left, right in itertools.pairwise(row):
-        _arrow(ax, left, right, ink(ax), "-", 0.09)
-        _arrow(ax, right, left, back, "--", -0.09)
-    ax.text(0, 1.5, "values flow right", color=ink(ax), ha="center", fontsize="small")
-    ax.text(0, 0.45, "derivatives flow left", color=back, ha="center", fontsize="small")
+        _arrow(ax, left, right, ink(ax), "-", apart)
+        _arrow(ax, right, left, back, "--", -apart)
+    ax.text(0, 1.5, "values flow right", color=ink(ax), ha="center", fontsize=size)
+    ax.text(0, 0.45, "derivatives flow left", color=back, ha="center", fontsize=size)
     ax.set(xlim=(-0.55, len(row) - 0.45), ylim=(-0.5, 1.65))
     ax.set_axis_off()
     return ax
+
+
+def _scale(ax: Axes, columns: int) -> tuple[float, float]:
+    """Return the points of text that keep the boxes apart, and half the distance of the arrows."""
+    figure = figure_of(ax)
+    box, (width, height) = ax.get_position(), figure.get_size_inches()
+    width, height = box.width * width, box.height * height
+    room = min(width / (_COLUMN * columns), height / _HEIGHT)
+    small = font_scalings["small"] * rcParams["font.size"]
+    # A figure that lays itself out will give its axes more room than they have now.
+    if room > (1.0 if figure.get_layout_engine() is None else 0.7):
+        return small, _APART
+    return small * room, _APART * room * _HEIGHT / height
 
 
 def _weights_name(layer: LayerTrace) -> str:
@@ -94,11 +118,11 @@ def _parameters(layer: LayerTrace, W: str, mark: str) -> list[tuple[str, int]]:
 
 
 def _box(
-    ax: Axes, column: float, row: float, lines: list[tuple[str, int]], line: str = "-"
+    ax: Axes, column: float, row: float, lines: list[tuple[str, int]], line: str, size: float
 ) -> Text:
     """Draw a box of lines, each in the first or the second colour; return what holds the box."""
     style: dict[str, Any] = {
-        "ha": "center", "va": "center", "fontsize": "small", "linespacing": 1.35,
+        "ha": "center", "va": "center", "fontsize": size, "linespacing": 1.35,
         "parse_math": False,
     }  # fmt: skip
     shape = {"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": ink(ax), "ls": line}
