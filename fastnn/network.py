@@ -363,7 +363,7 @@ class Network:
         rate = number("learning_rate", learning_rate, low=0, closed="left")
         warmup = integer("warmup_epochs", warmup_epochs, low=0)
         changing = as_schedule(schedule)
-        hooks = _check_callbacks(callbacks)
+        hooks = check_callbacks(callbacks)
         rates = check_dropout(dropout, input_dropout, len(self.layer_sizes) - 2)
         shuffle, warm_start, verbose = (
             boolean(name, value)
@@ -531,7 +531,8 @@ def _check_random_state(random_state: Any) -> np.random.Generator:
         ) from None
 
 
-def _check_callbacks(callbacks: Any) -> list[Callable[[Progress], object]]:
+def check_callbacks(callbacks: Any) -> list[Callable[[Progress], object]]:
+    """Return the callbacks as a list, or raise TypeError if they are not a sequence of them."""
     many = isinstance(callbacks, Iterable) and not callable(callbacks)
     found = list(callbacks) if many else []
     if not many or not all(callable(callback) for callback in found):

@@ -90,6 +90,9 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         ``learning_rate``.
     warmup_epochs : int, default=0
         Epochs in which the rate first rises linearly.
+    callbacks : sequence of callable, default=()
+        Each is called with a `fastnn.training.Progress` after every epoch, or iteration of
+        "lbfgs"; returning True ends training.
 
     Attributes
     ----------
@@ -167,6 +170,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         clip_norm: float | None = None,
         schedule: Any = None,
         warmup_epochs: int = 0,
+        callbacks: Any = (),
     ) -> None:
         store_parameters(self, locals())
 
@@ -375,6 +379,9 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         ``learning_rate``.
     warmup_epochs : int, default=0
         Epochs in which the rate first rises linearly.
+    callbacks : sequence of callable, default=()
+        Each is called with a `fastnn.training.Progress` after every epoch, or iteration of
+        "lbfgs"; returning True ends training.
 
     Attributes
     ----------
@@ -455,6 +462,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         clip_norm: float | None = None,
         schedule: Any = None,
         warmup_epochs: int = 0,
+        callbacks: Any = (),
     ) -> None:
         store_parameters(self, locals())
 

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastnn import schedules
 from fastnn.estimators import lbfgs
+from fastnn.estimators.callbacks import CallbackMixin, Hooks
 from fastnn.estimators.initial import draw_initial_, take_initial_
 from fastnn.estimators.optimizer import STOCHASTIC, Optimizer
 from fastnn.estimators.stochastic import NON_FINITE, Descent, Task, Validation, squares
@@ -22,7 +23,7 @@ from fastnn.inputs import as_rows, n_rows
 from fastnn.kernels import activations
 from fastnn.kernels.plan import Targets
 from fastnn.network import Network
-from fastnn.training import loss_and_gradients, score
+from fastnn.training import History, Progress, loss_and_gradients, score
 
 FLOATS = (np.float64, np.float32)
 
@@ -33,7 +34,7 @@ def store_parameters(estimator: BaseEstimator, given: dict[str, Any]) -> None:
         setattr(estimator, name, given[name])
 
 
-class BaseMultilayerPerceptron(BaseEstimator):
+class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
     """Base of the two; the parameters are described there.
 
     ``coefs_`` and ``intercepts_`` are views of the flat parameter vector of a `Network`.  Arrays
@@ -86,6 +87,7 @@ class BaseMultilayerPerceptron(BaseEstimator):
         "clip_norm": [Interval(Real, 0, None, closed="right"), None],
         "schedule": [StrOptions(set(schedules.TABLE)), HasMethods("rate"), None],
         "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "callbacks": "no_validation",  # `check_callbacks` does
     }
 
     # What the two do differently ------------------------------------------------------------
@@ -136,6 +138,7 @@ class BaseMultilayerPerceptron(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
         """Check everything, then train with the solver."""
         hidden = self._hidden_sizes()
+        given = X, y
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -158,14 +161,17 @@ class BaseMultilayerPerceptron(BaseEstimator):
         task = Task(rows, targets, self._present(weight, n_rows(rows)))
         if self._kernel_loss() == "squared_error":
             task.loss_outputs = self.n_outputs_
-        if self.solver == "lbfgs":
-            self._fit_lbfgs(network, task)
-        else:
-            if self.early_stopping:
-                self._hold_out(task, network, y, weight)
-            if not incremental or not hasattr(self, "_optimizer"):
-                self._optimizer = Optimizer(self, network.parameters)
-            Descent(self, network, task, self._optimizer).run(incremental)
+        if self.early_stopping and self.solver in STOCHASTIC:
+            self._hold_out(task, network, y, weight)
+        with self._hooks(
+            self.max_iter, *given, sample_weight, self._snapshot, tasks=not incremental
+        ) as hooks:
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(network, task, hooks)
+            else:
+                if not incremental or not hasattr(self, "_optimizer"):
+                    self._optimizer = Optimizer(self, network.parameters)
+                Descent(self, network, task, self._optimizer, hooks).run(incremental)
         return self
 
     def _hidden_sizes(self) -> list[int]:
@@ -251,7 +257,7 @@ class BaseMultilayerPerceptron(BaseEstimator):
 
         task.validation = Validation(task.rows, task.targets, held, held.size, default_score)
 
-    def _fit_lbfgs(self, network: Network, task: Task) -> None:
+    def _fit_lbfgs(self, network: Network, task: Task, hooks: Hooks) -> None:
         """Minimise scikit-learn's objective of all rows by L-BFGS."""
         weight = task.targets.weight
         n = n_rows(task.rows)
@@ -268,13 +274,25 @@ class BaseMultilayerPerceptron(BaseEstimator):
                 gradient[w0 : w0 + W.size] += self.alpha / total * W.reshape(-1)
             return loss / outputs + 0.5 * self.alpha * squares(network) / total, gradient
 
-        def report(point: np.ndarray) -> None:
-            network.parameters[:] = point
+        history = History()
+        progress = Progress(network, 0, self.max_iter, n, n, math.nan, history)
+
+        def report(point: np.ndarray) -> bool:
             self.n_iter_ += 1
-            if self.verbose:
-                print(f"Iteration {self.n_iter_}, loss = {objective(point)[0]:.8f}")
+            network.parameters[:] = point
+            if self.verbose or hooks.watches_epochs:
+                progress.epoch = self.n_iter_ - 1
+                progress.loss = objective(point)[0]
+                history.loss.append(progress.loss)
+            if self.verbose >= 2:
+                print(f"Iteration {self.n_iter_}, loss = {progress.loss:.8f}")
+            stop = hooks.epoch_ends(progress)
+            if not stop and self.n_iter_ < self.max_iter:
+                hooks.epoch_begins()
+            return stop
 
         self.n_iter_ = 0
+        hooks.epoch_begins()
         point, self.loss_, self.n_iter_ = lbfgs.minimize(
             objective,
             network.parameters,
@@ -304,6 +322,12 @@ class BaseMultilayerPerceptron(BaseEstimator):
         check_is_fitted(self)
         return self._synced()
 
+    def _snapshot(self) -> dict[str, Any]:
+        """Return the fitted attributes as they stand, apart from those still in training."""
+        network = _copied(self._network)
+        W, b = network.weights, network.biases
+        return {"_network": network, "coefs_": W, "intercepts_": b, "_views": (*W, *b)}
+
     def _expose(self, network: Network) -> None:
         """Show a network's parameters as ``coefs_`` and ``intercepts_``."""
         self._network = network
@@ -316,8 +340,7 @@ class BaseMultilayerPerceptron(BaseEstimator):
         shown = (*self.coefs_, *self.intercepts_)
         if len(shown) == len(self._views) and all(map(_same, shown, self._views)):
             return self._network
-        network = copy.copy(self._network)  # another estimator may share it
-        network._parameters = network.parameters.copy()
+        network = _copied(self._network)  # another estimator may share it
         take_initial_("coefs_", self.coefs_, network.weights)
         take_initial_("intercepts_", self.intercepts_, network.biases)
         self._expose(network)
@@ -347,6 +370,13 @@ class BaseMultilayerPerceptron(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _copied(network: Network) -> Network:
+    """Return a network with parameters of its own."""
+    network = copy.copy(network)
+    network._parameters = network.parameters.copy()
+    return network
 
 
 def _same(a: object, b: object) -> bool:

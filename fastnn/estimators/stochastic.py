@@ -8,13 +8,14 @@ same ``random_state`` gives the same model.
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnn.errors import DivergenceWarning
+from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.optimizer import Optimizer
 from fastnn.kernels.plan import Rows, Targets
 from fastnn.network import Network
@@ -59,8 +60,6 @@ class Task:
     loss_outputs : int
         What the loss of a row is divided by in ``loss_curve_``: scikit-learn reports the squared
         error as the mean over the outputs, but descends on their sum.
-    hooks : list of callable
-        Called with a `Progress` after each epoch.
     """
 
     rows: Rows
@@ -68,7 +67,6 @@ class Task:
     order: np.ndarray
     validation: Validation | None = None
     loss_outputs: int = 1
-    hooks: list[Callable[[Progress], object]] = field(default_factory=list)
 
 
 def batch_rows(batch_size: Any, n: int) -> int:
@@ -91,14 +89,16 @@ def squares(network: Network) -> float:
 class Descent:
     """One fit of an estimator by epochs; writes the estimator's curves and counts."""
 
-    def __init__(self, estimator: Any, network: Network, task: Task, optimizer: Optimizer) -> None:
+    def __init__(
+        self, estimator: Any, network: Network, task: Task, optimizer: Optimizer, hooks: Hooks
+    ) -> None:
         self.estimator = estimator
         self.network = network
         self.task = task
         self.optimizer = optimizer
+        self.hooks = hooks
         self.batch = batch_rows(estimator.batch_size, task.order.size)
         self.history = History()
-        self._slices = [hook.on_slice for hook in task.hooks if hasattr(hook, "on_slice")]
         n = task.order.size
         self.progress = Progress(network, 0, estimator.max_iter, 0, n, math.nan, self.history)
 
@@ -135,6 +135,7 @@ class Descent:
         before = network.parameters.copy()
         self.optimizer.epoch_begins(estimator.max_iter)
         self.progress.epoch = estimator.n_iter_
+        self.hooks.epoch_begins()
         loss = self._train(order)
         if not (math.isfinite(loss) and np.isfinite(network.parameters).all()):
             network.parameters[:] = before
@@ -155,7 +156,9 @@ class Descent:
         task, network, n = self.task, self.network, order.size
         weighted = task.targets.weight.size > 0
         if not weighted and task.loss_outputs == 1:
-            return self._step(order, self.batch, self._on_slice if self._slices else None)
+            return self._step(
+                order, self.batch, self._on_slice if self.hooks.watches_slices else None
+            )
         total = 0.0
         for start in range(0, n, self.batch):
             rows = order[start : start + self.batch]
@@ -167,7 +170,7 @@ class Descent:
             total += ((value - penalty) / task.loss_outputs + penalty) * rows.size
             if not math.isfinite(total):
                 return math.nan
-            if self._slices:
+            if self.hooks.watches_slices:
                 self._on_slice(start + rows.size, total / (start + rows.size))
         return total / n
 
@@ -182,8 +185,7 @@ class Descent:
 
     def _on_slice(self, done: int, loss: float) -> None:
         self.progress.done, self.progress.loss = done, loss
-        for hook in self._slices:
-            hook(self.progress)
+        self.hooks.on_slice(self.progress)
 
     def _ends(self) -> bool:
         """Score an epoch, follow the rate, and return whether training should end."""
@@ -194,7 +196,7 @@ class Descent:
         else:
             self._follow_loss()
         self.progress.done, self.progress.loss = self.task.order.size, estimator.loss_
-        stops = [bool(hook(self.progress)) for hook in self.task.hooks]
+        stop = self.hooks.epoch_ends(self.progress)
         optimizer.epoch_ends(estimator.t_)
         patience = optimizer.patience(estimator.n_iter_no_change)
         if estimator._no_improvement_count > patience:
@@ -208,7 +210,7 @@ class Descent:
             if ends:
                 return True
             estimator._no_improvement_count = 0
-        return any(stops)
+        return stop
 
     def _validate(self) -> None:
         """Record the loss of the validation rows."""
