@@ -27,7 +27,7 @@ CASES += [(name, {"epsilon": 1e-2, "epsilon_hat": 1.0}) for name in ("adam", "ad
 
 @kernel
 def step(code, params, grads, slots, rate, options, t):
-    optimizers.step_(code, params, grads, slots, rate, options, t)
+    optimizers.step_(code, params, grads, slots, params.size, rate, options, t)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

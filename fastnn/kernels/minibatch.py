@@ -38,24 +38,28 @@ def weights_of(job, flat, l):
 
 
 @helper
+def penalise_layer_(job, params, rule, l2, l, grads):
+    """Return the value of the penalties of layer ``l``; add their gradient to ``grads``."""
+    lasso, ridge = constant(rule.l1, params[0]), constant(l2, params[0])
+    W, gW = weights_of(job, params, l), weights_of(job, grads, l)
+    squares = constant(0, params[0])
+    sizes = constant(0, params[0])
+    for i in range(W.size):
+        squares += W[i] * W[i]
+        sizes += abs(W[i])
+        sign = constant(W[i] > 0, W[i]) - constant(W[i] < 0, W[i])
+        gW[i] += ridge * W[i] + lasso * sign
+    return 0.5 * l2 * squares + rule.l1 * sizes
+
+
+@helper
 def penalise_(job, params, rule, normaliser, grads):
     """Return the value of the penalties and add their gradient to ``grads``."""
     l2 = rule.l2 + rule.alpha / normaliser
-    if l2 == 0 and rule.l1 == 0:
-        return 0.0
     value = 0.0
-    lasso, ridge = constant(rule.l1, params[0]), constant(l2, params[0])
-    for l in range(job.n_layers):
-        W = weights_of(job, params, l)
-        gW = weights_of(job, grads, l)
-        squares = constant(0, params[0])
-        sizes = constant(0, params[0])
-        for i in range(W.size):
-            squares += W[i] * W[i]
-            sizes += abs(W[i])
-            sign = constant(W[i] > 0, W[i]) - constant(W[i] < 0, W[i])
-            gW[i] += ridge * W[i] + lasso * sign
-        value += 0.5 * l2 * squares + rule.l1 * sizes
+    if l2 != 0 or rule.l1 != 0:
+        for l in range(job.n_layers):
+            value += penalise_layer_(job, params, rule, l2, l, grads)
     return value
 
 
@@ -75,15 +79,20 @@ def clip_(grads, largest):
 
 
 @helper
+def decay_layer_(job, params, amount, l):
+    """Take ``amount * W`` from the weights of layer ``l``."""
+    keep = constant(1 - amount, params[0])
+    W = weights_of(job, params, l)
+    for i in range(W.size):
+        W[i] *= keep
+
+
+@helper
 def decay_(job, params, amount):
     """Take ``amount * W`` from the weights of every layer."""
-    if amount == 0:
-        return
-    keep = constant(1 - amount, params[0])
-    for l in range(job.n_layers):
-        W = weights_of(job, params, l)
-        for i in range(W.size):
-            W[i] *= keep
+    if amount != 0:
+        for l in range(job.n_layers):
+            decay_layer_(job, params, amount, l)
 
 
 @helper
@@ -92,7 +101,7 @@ def update_(job, params, rule, rate, normaliser, t, grads, slots):
     value = penalise_(job, params, rule, normaliser, grads)
     clip_(grads, rule.clip_norm)
     decay_(job, params, rate * rule.weight_decay)
-    step_(rule.optimizer, params, grads, slots, rate, rule.options, t)
+    step_(rule.optimizer, params, grads, slots, params.size, rate, rule.options, t)
     return value
 
 

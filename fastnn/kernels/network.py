@@ -33,6 +33,8 @@ from fastnn.kernels.views import aligned, constant, matrix, offset, vector
 #: Rows that go through the network together: as many as keep their units in the first cache,
 #: taken to hold this many bytes, if that is enough to keep the matrix products busy.
 CACHE, FEWEST, MOST = 48 * 1024, 32, 256
+#: Rows whose losses are summed together.  The sum over a batch is that of such parts, in order.
+PART = 32
 #: Every block of the workspace starts at a multiple of this many numbers, and has as many to spare.
 LINE = 16
 
@@ -150,15 +152,28 @@ def targets_(job, start, stop, y):
 @helper
 def evaluate_(job, start, stop, scale, work, delta):
     """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``."""
-    batch = stop - start
-    n_out = job.sizes[job.n_layers]
-    top = batch * job.units[job.n_layers]
-    parameter = constant(job.loss_parameter, delta[0])
+    top = (stop - start) * job.units[job.n_layers]
     scores, gradient = offset(work.z, top), offset(delta, top)
     goal = targets_(job, start, stop, work.y)
+    n_out = job.sizes[job.n_layers]
+    total = 0.0
+    for r in range(0, stop - start, PART):
+        total += evaluate_part_(
+            job, start + r, min(start + r + PART, stop), scale,
+            offset(scores, r * n_out), offset(goal, r * job.n_targets), offset(gradient, r * n_out),
+        )  # fmt: skip
+    return total
+
+
+@helper
+def evaluate_part_(job, start, stop, scale, scores, goal, gradient):
+    """Return the loss of at most `PART` rows with their scores and targets; write ``gradient``."""
+    batch = stop - start
+    n_out = job.sizes[job.n_layers]
+    parameter = constant(job.loss_parameter, gradient[0])
     if not job.weighted:
         total = loss_(job.loss, batch, n_out, job.n_targets, scores, goal, parameter, gradient)
-        scale_(constant(job.loss_scale * scale, delta[0]), batch * n_out, gradient)
+        scale_(constant(job.loss_scale * scale, gradient[0]), batch * n_out, gradient)
         return job.loss_scale * total
     total = 0.0
     for r in range(batch):
@@ -168,7 +183,7 @@ def evaluate_(job, start, stop, scale, work, delta):
             job.loss, 1, n_out, job.n_targets,
             offset(scores, r * n_out), offset(goal, r * job.n_targets), parameter, row,
         )  # fmt: skip
-        scale_(constant(weight * scale, delta[0]), n_out, row)
+        scale_(constant(weight * scale, gradient[0]), n_out, row)
     return total
 
 

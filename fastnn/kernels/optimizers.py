@@ -1,8 +1,9 @@
 """Optimisers: one step on the flat parameter vector, and the table of them.
 
-A step reads ``grads = dJ/dparams``, updates ``params`` and its own state ``slots``
-(n_slots, n_parameters) in place.  ``options`` are the optimiser's own numbers in the order of
-its row of `TABLE`; ``t`` counts steps from 1.  To add one, write the step and a row.
+A step reads ``grads = dJ/dparams``, updates ``params`` and its own state ``slots`` in place; each
+slot begins ``stride`` numbers behind the one before, so that the vectors may be a part of all
+parameters.  ``options`` are the optimiser's own numbers in the order of its row of `TABLE`; ``t``
+counts steps from 1.  To add one, write the step and a row.
 """
 
 import math
@@ -15,7 +16,7 @@ from fastnn.kernels.views import constant, vector
 
 
 @helper
-def sgd_(params, grads, slots, rate, options, t):
+def sgd_(params, grads, slots, stride, rate, options, t):
     """``w -= rate * g``."""
     alpha = constant(rate, params[0])
     for i in range(params.size):
@@ -23,7 +24,7 @@ def sgd_(params, grads, slots, rate, options, t):
 
 
 @helper
-def momentum_(params, grads, slots, rate, options, t):
+def momentum_(params, grads, slots, stride, rate, options, t):
     """``v = mu v - rate * g;  w += v``  (Polyak 1964)."""
     alpha = constant(rate, params[0])
     mu = constant(options[0], params[0])
@@ -34,7 +35,7 @@ def momentum_(params, grads, slots, rate, options, t):
 
 
 @helper
-def nesterov_(params, grads, slots, rate, options, t):
+def nesterov_(params, grads, slots, stride, rate, options, t):
     """``v = mu v - rate * g;  w += mu v - rate * g``  (Sutskever et al. 2013, eq. 3-4)."""
     alpha = constant(rate, params[0])
     mu = constant(options[0], params[0])
@@ -45,7 +46,7 @@ def nesterov_(params, grads, slots, rate, options, t):
 
 
 @helper
-def adam_(params, grads, slots, rate, options, t):
+def adam_(params, grads, slots, stride, rate, options, t):
     """``w -= rate * m' / (sqrt(v') + eps)`` with bias-corrected moments  (Kingma & Ba 2015).
 
     With ``epsilon_hat`` set, ``eps`` is added before the correction of ``v``: the form of the
@@ -60,7 +61,7 @@ def adam_(params, grads, slots, rate, options, t):
     scale = 1.0 if options[3] != 0 else correction
     epsilon = constant(options[2] * scale, params[0])
     m = vector(slots, 0, params.size)
-    v = vector(slots, params.size, params.size)
+    v = vector(slots, stride, params.size)
     for i in range(params.size):
         m[i] = beta_1 * m[i] + rest_1 * grads[i]
         v[i] = beta_2 * v[i] + rest_2 * grads[i] * grads[i]
@@ -68,7 +69,7 @@ def adam_(params, grads, slots, rate, options, t):
 
 
 @helper
-def rmsprop_(params, grads, slots, rate, options, t):
+def rmsprop_(params, grads, slots, stride, rate, options, t):
     """``s = rho s + (1 - rho) g^2;  w -= rate * g / (sqrt(s) + eps)``  (Tieleman & Hinton 2012)."""
     alpha = constant(rate, params[0])
     rho = constant(options[0], params[0])
@@ -81,7 +82,7 @@ def rmsprop_(params, grads, slots, rate, options, t):
 
 
 @helper
-def adagrad_(params, grads, slots, rate, options, t):
+def adagrad_(params, grads, slots, stride, rate, options, t):
     """``s += g^2;  w -= rate * g / (sqrt(s) + eps)``  (Duchi et al. 2011)."""
     alpha = constant(rate, params[0])
     epsilon = constant(options[0], params[0])
@@ -135,11 +136,11 @@ TABLE: dict[str, Optimizer] = {
 }
 CODES = {name: code for code, name in enumerate(TABLE)}
 
-#: ``step_(code, params, grads, slots, rate, options, t)`` makes one step of the optimiser.
+#: ``step_(code, params, grads, slots, stride, rate, options, t)`` makes one step of the optimiser.
 step_ = dispatch(
     "step_",
-    "params, grads, slots, rate, options, t",
-    "{step}(params, grads, slots, rate, options, t)",
+    "params, grads, slots, stride, rate, options, t",
+    "{step}(params, grads, slots, stride, rate, options, t)",
     [{"step": optimizer.step} for optimizer in TABLE.values()],
     __name__,
 )
