@@ -13,6 +13,7 @@ _HOMES = {
     "Network": "fastnn.network",
     "History": "fastnn.training",
     "DivergenceWarning": "fastnn.errors",
+    "LogisticRegression": "fastnn.estimators.logistic",
     "MLPClassifier": "fastnn.estimators.mlp",
     "MLPRegressor": "fastnn.estimators.mlp",
     "SGDClassifier": "fastnn.estimators.sgd_classifier",

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn.estimators.linear_network import linear_network
 from fastnn.estimators.sgd_training import Parameters, Stopping, begin, make_rule
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import SCHEDULES, LinearRule, Model, finish_
@@ -162,14 +163,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
     def _linear_network(self, loss: str, loss_parameter: float | None = None) -> Network:
         """Return the one-layer `Network` of a loss with this model's weights."""
         check_is_fitted(self)
-        coef: Any = self.coef_
-        W = np.atleast_2d(coef.toarray() if sparse.issparse(coef) else coef)
-        network = Network(
-            W.shape[::-1], loss=loss, dtype=W.dtype, init="zeros", loss_parameter=loss_parameter
-        )
-        network.weights[0][:] = W.T
-        network.biases[0][:] = self.intercept_
-        return network
+        return linear_network(self.coef_, self.intercept_, loss, loss_parameter)
 
     def _stopping(self, max_iter: int, held_out: Any = None, score: Any = None) -> Stopping:
         return Stopping(

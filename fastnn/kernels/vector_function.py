@@ -14,7 +14,7 @@ _I64 = ir.IntType(64)
 #: Names of arguments that are integers, or numbers of the pointers' precision; all others are
 #: pointers.
 _INTEGERS = ("count", "width", "n", "label")
-_NUMBERS = ("keep", "factor")
+_NUMBERS = ("keep", "factor", "change", "own", "mean", "amount")
 
 
 class VectorFunction:
