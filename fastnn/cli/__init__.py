@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import fastnn
+from fastnn.cli.bench import bench
 from fastnn.cli.explain import explain
 from fastnn.cli.generate import generate
 from fastnn.cli.predict import predict
@@ -71,5 +72,5 @@ def main() -> None:
     """
 
 
-for command in (train, predict, explain, generate, warmup):
+for command in (train, predict, explain, generate, bench, warmup):
     main.add_command(command)

@@ -1,0 +1,108 @@
+"""Time contenders against each other: in turns, in one process, compilation apart.
+
+A contender that is asked for a fit of one epoch and for a long one pays for setting up and for
+checking its input in both; the difference is what the epochs between them cost.  All take turns
+in each round, so that whatever slows the machine for a while slows them together, and the ratio
+within a round is what is looked at; of several rounds the median counts.
+"""
+
+import gc
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+#: Extra epochs of a long fit, at the most.
+MOST_EPOCHS = 100
+#: A contender whose turn takes longer than this, in seconds, has its turn in the first rounds only.
+SLOW_TURN, SLOW_ROUNDS = 1.0, 3
+
+
+class Contender(Protocol):
+    """One library's way of doing a task."""
+
+    def run(self, times: int) -> None:
+        """Train for so many epochs from the task's initial weights, or predict so many times."""
+
+    def result(self) -> np.ndarray:
+        """Return what the last run made: parameters, or predictions."""
+
+
+@dataclass
+class Timing:
+    """What was measured of a contender.
+
+    Attributes
+    ----------
+    contender : Contender
+    extra : int
+        Epochs by which the long fit is longer than the short one.
+    first_call : float
+        Seconds that the first call of all took beyond the second: loading and compiling.
+    turn : float
+        Seconds of a short and a long fit together.
+    seconds : dict of int to float
+        Seconds of one epoch, by round.
+    """
+
+    contender: Contender
+    extra: int
+    first_call: float
+    turn: float
+    seconds: dict[int, float] = field(default_factory=dict)
+
+    def median(self) -> float:
+        """Return the median seconds of an epoch."""
+        return float(np.median(list(self.seconds.values())))
+
+
+def clock(contender: Contender, times: int) -> float:
+    """Return the seconds of one run."""
+    start = time.perf_counter()
+    contender.run(times)
+    return time.perf_counter() - start
+
+
+def calibrate(contender: Contender, seconds: float) -> Timing:
+    """Run a contender for the first time, and find how many epochs take so many seconds."""
+    first = clock(contender, 1)
+    short = clock(contender, 1)
+    extra = _epochs(seconds, short)
+    long = clock(contender, 1 + extra)
+    if extra < MOST_EPOCHS and long - short < seconds / 2:
+        extra = _epochs(seconds, (long - short) / extra)
+        long = clock(contender, 1 + extra)
+    return Timing(contender, extra, max(first - short, 0.0), short + long)
+
+
+def _epochs(seconds: float, epoch: float) -> int:
+    return min(max(math.ceil(seconds / max(epoch, 1e-9)), 1), MOST_EPOCHS)
+
+
+def take_turns(timings: list[Timing], rounds: int) -> None:
+    """Time contenders in turns, another one first in each round.
+
+    Adds the seconds of each round to the ``timings``, and leaves every contender after a long fit.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for r in range(rounds):
+            first = r % len(timings)
+            for timing in timings[first:] + timings[:first]:
+                if r >= SLOW_ROUNDS and timing.turn > SLOW_TURN:
+                    continue
+                short = clock(timing.contender, 1)
+                long = clock(timing.contender, 1 + timing.extra)
+                timing.seconds[r] = max(long - short, 1e-12) / timing.extra
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def ratios(theirs: Timing, ours: Timing) -> np.ndarray:
+    """Return how many times as long theirs took as ours, in each round that both had a turn."""
+    common = theirs.seconds.keys() & ours.seconds.keys()
+    return np.array([theirs.seconds[r] / ours.seconds[r] for r in sorted(common)])
