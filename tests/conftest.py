@@ -1,5 +1,10 @@
 """What all tests share: the precisions, their unit of rounding, and seeded draws."""
 
+import os
+
+# Before NumPy loads: threads that wait for each other on tiny products take most of the time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -117,6 +117,23 @@ def test_integer_labels_equal_one_hot(precision, eps, rng):
     np.testing.assert_allclose(total, by_label[0].sum(), rtol=16 * eps)
 
 
+def test_softmaxes_side_by_side_are_those_of_each_group(precision, eps, rng):
+    sizes = [2, 1, 4]
+    Z = rng.normal(0, 3, (30, sum(sizes))).astype(precision)
+    Z[0, :2] = 500  # its exponentials must not be taken together with those of the others
+    parts = np.split(Z, np.cumsum(sizes)[:-1], axis=1)
+    Y = [rng.dirichlet(np.ones(size), 30).astype(precision) for size in sizes]
+    each = [
+        run("cross_entropy", np.ascontiguousarray(part), y) if part.shape[1] > 1 else (0, 0 * part)
+        for part, y in zip(parts, Y, strict=True)
+    ]
+    columns = np.tile(np.array(sizes, precision), (30, 1))
+    together = run("cross_entropy", Z, np.hstack([*Y, columns]))
+    np.testing.assert_allclose(together[0], sum(value for value, _ in each), rtol=8 * eps)
+    np.testing.assert_allclose(together[1], np.hstack([delta for _, delta in each]), atol=4 * eps)
+    assert np.abs(together[1]).max() > 0.1
+
+
 def test_many_hopeless_rows_have_a_finite_loss(precision, eps):
     """The sum of logarithms is that of a product, which must not overflow."""
     Z, labels = np.zeros((2000, 5), precision), np.zeros((2000, 1), precision)

@@ -7,23 +7,24 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context, is_classifier
-from sklearn.model_selection import train_test_split
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnn import schedules
-from fastnn.estimators import lbfgs
-from fastnn.estimators.callbacks import CallbackMixin, Hooks
+from fastnn.estimators.callbacks import CallbackMixin
 from fastnn.estimators.initial import draw_initial_, take_initial_
-from fastnn.estimators.optimizer import STOCHASTIC, Optimizer
-from fastnn.estimators.stochastic import NON_FINITE, Descent, Task, Validation, squares
+from fastnn.estimators.optimizer import STOCHASTIC, Optimizer, warn_of_ignored
+from fastnn.estimators.quasi_newton import Minimization
+from fastnn.estimators.stochastic import Descent, Task
+from fastnn.estimators.validation import hold_out, take_validation
 from fastnn.inputs import as_rows, n_rows
 from fastnn.kernels import activations
 from fastnn.kernels.plan import Targets
 from fastnn.network import Network
-from fastnn.training import History, Progress, loss_and_gradients, score
+from fastnn.training import score
 
 FLOATS = (np.float64, np.float32)
 
@@ -32,6 +33,11 @@ def store_parameters(estimator: BaseEstimator, given: dict[str, Any]) -> None:
     """Set a constructor's arguments, its ``locals()``, as attributes of the same names."""
     for name in type(estimator)._get_param_names():
         setattr(estimator, name, given[name])
+
+
+def is_stochastic(estimator: "BaseMultilayerPerceptron") -> bool:
+    """Return whether an estimator's solver goes by steps, else raise AttributeError."""
+    return estimator._check_solver()
 
 
 class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
@@ -54,9 +60,10 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
     verbose: bool | int
     warm_start: bool
     early_stopping: bool
-    validation_fraction: float
-    max_fun: int
     loss: str
+    loss_parameter: float | None
+    coefs_init: Any
+    intercepts_init: Any
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -87,6 +94,12 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
         "clip_norm": [Interval(Real, 0, None, closed="right"), None],
         "schedule": [StrOptions(set(schedules.TABLE)), HasMethods("rate"), None],
         "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "loss_parameter": [Interval(Real, None, None, closed="neither"), None],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "coefs_init": [list, tuple, None],
+        "intercepts_init": [list, tuple, None],
         "callbacks": "no_validation",  # `check_callbacks` does
     }
 
@@ -96,6 +109,10 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
         self, X: Any, y: Any, incremental: bool, reset: bool
     ) -> tuple[Any, np.ndarray]:
         """Return ``X`` and ``y`` checked by scikit-learn's rules."""
+        raise NotImplementedError
+
+    def _check_given(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Return further rows and targets, checked to be of the kind of those before."""
         raise NotImplementedError
 
     def _kernel_loss(self) -> str:
@@ -114,10 +131,26 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
         """Return the default validation score of predictions after the link."""
         raise NotImplementedError
 
+    def _weigh(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+        """Return the weights of rows, those of their classes included."""
+        return weight
+
+    def _soften_(self, targets: np.ndarray, order: np.ndarray) -> None:
+        """Smooth the targets of the rows that are trained on."""
+
     # Fitting --------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Fit the model to rows ``X`` and targets ``y``.
 
         Parameters
@@ -128,46 +161,61 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
             Class labels, an indicator matrix of labels, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.  A row of weight 0 counts as absent.
+        X_val, y_val : like X and y, default=None
+            Rows to validate on: their loss is recorded in ``validation_loss_curve_``, and early
+            stopping scores them instead of holding out rows.
+        sample_weight_val : array-like, default=None
+            Their weights.
 
         Returns
         -------
         self : object
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        held = None if X_val is None and y_val is None else (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, incremental=False, held=held)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, held: tuple | None = None
+    ) -> Self:
         """Check everything, then train with the solver."""
         hidden = self._hidden_sizes()
         given = X, y
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if first:
+            warn_of_ignored(self)
         X, y = self._validate_input(X, y, incremental, first)
         weight = None
         if sample_weight is not None:
             weight = np.asarray(_check_sample_weight(sample_weight, X))
             if not weight.any():
                 raise ValueError("sample_weight is zero for every row; nothing is left to train on")
+        weight = self._weigh(y, weight)
         self.n_outputs_ = self._count_outputs(y)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         dtype = np.dtype(X.dtype) if first else self.coefs_[0].dtype
+        encoded = np.ascontiguousarray(self._encode(y, dtype))
         network = self._begin(sizes, dtype) if first else self._resume(sizes)
         rows = as_rows(X, dtype)
-        encoded = np.ascontiguousarray(self._encode(y, dtype))
         targets = Targets(
             encoded, np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight, dtype)
         )
-        task = Task(rows, targets, self._present(weight, n_rows(rows)))
+        present = np.arange(n_rows(rows)) if weight is None else np.flatnonzero(weight)
+        task = Task(rows, targets, present)
         if self._kernel_loss() == "squared_error":
             task.loss_outputs = self.n_outputs_
-        if self.early_stopping and self.solver in STOCHASTIC:
-            self._hold_out(task, network, y, weight)
+        if held is not None:
+            task.validation = take_validation(self, network, *held)
+        elif self.early_stopping and self.solver in STOCHASTIC:
+            hold_out(self, task, network, X, y, weight)
+        self._soften_(encoded, task.order)
         with self._hooks(
             self.max_iter, *given, sample_weight, self._snapshot, tasks=not incremental
         ) as hooks:
             if self.solver == "lbfgs":
-                self._fit_lbfgs(network, task, hooks)
+                Minimization(self, network, task, hooks).run()
             else:
                 if not incremental or not hasattr(self, "_optimizer"):
                     self._optimizer = Optimizer(self, network.parameters)
@@ -187,23 +235,28 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
             sizes,
             activation=activation if isinstance(activation, str) else list(activation),
             loss=self._kernel_loss(),
+            loss_parameter=self.loss_parameter,
             dtype=dtype,
             init="zeros",
         )
 
     def _begin(self, sizes: Sequence[int], dtype: np.dtype) -> Network:
-        """Set up a fresh network with scikit-learn's initial weights."""
+        """Set up a fresh network with scikit-learn's initial weights, or the user's."""
         network = self._make_network(sizes, dtype)
         draw_initial_(network, self.activation, self._random_state)
+        if self.coefs_init is not None:
+            take_initial_("coefs_init", self.coefs_init, network.weights)
+        if self.intercepts_init is not None:
+            take_initial_("intercepts_init", self.intercepts_init, network.biases)
         self._expose(network)
         self.n_iter_ = 0
         self.t_ = 0
         self.n_layers_ = len(sizes)
         links = {"log_loss": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
         self.out_activation_ = links.get(self._kernel_loss(), "identity")
+        self.validation_loss_curve_: list[float] = []
         if self.solver in STOCHASTIC:
             self.loss_curve_: list[float] = []
-            self.validation_loss_curve_: list[float] = []
             self._no_improvement_count = 0
             early = self.early_stopping
             self.validation_scores_: list[float] | None = [] if early else None
@@ -223,86 +276,6 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
         network.parameters[:] = fitted.parameters
         self._expose(network)
         return network
-
-    def _present(self, weight: np.ndarray | None, n: int) -> np.ndarray:
-        """Return the numbers of the rows to train on: those whose weight is not 0."""
-        return np.arange(n) if weight is None else np.flatnonzero(weight)
-
-    def _hold_out(self, task: Task, network: Network, y: np.ndarray, weight: Any) -> None:
-        """Move a part of a task's rows to its validation."""
-        stratify = None
-        if is_classifier(self) and self.n_outputs_ == 1:
-            stratify = task.targets.y[task.order] > 0.5
-        task.order, held = train_test_split(
-            task.order,
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=stratify,
-        )
-        if held.size < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of "
-                "your dataset."
-            )
-        y_held = y[held]
-        weight_held = None if weight is None else weight[held]
-
-        def default_score() -> float:
-            outputs, _ = score(
-                network.plan, network.parameters, task.rows, held.size, order=held, linked=True
-            )
-            if not np.isfinite(outputs).all():
-                return math.nan
-            return float(self._held_score(outputs, y_held, weight_held))
-
-        task.validation = Validation(task.rows, task.targets, held, held.size, default_score)
-
-    def _fit_lbfgs(self, network: Network, task: Task, hooks: Hooks) -> None:
-        """Minimise scikit-learn's objective of all rows by L-BFGS."""
-        weight = task.targets.weight
-        n = n_rows(task.rows)
-        total = float(weight.sum(dtype=np.float64)) if weight.size else float(n)
-        outputs = task.loss_outputs
-
-        def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
-            network.parameters[:] = point
-            loss, gradient = loss_and_gradients(
-                network.plan, network.parameters, task.rows, task.targets, n, total
-            )
-            gradient = gradient.astype(np.float64)
-            for W, w0 in zip(network.weights, network.plan.weights, strict=True):
-                gradient[w0 : w0 + W.size] += self.alpha / total * W.reshape(-1)
-            return loss / outputs + 0.5 * self.alpha * squares(network) / total, gradient
-
-        history = History()
-        progress = Progress(network, 0, self.max_iter, n, n, math.nan, history)
-
-        def report(point: np.ndarray) -> bool:
-            self.n_iter_ += 1
-            network.parameters[:] = point
-            if self.verbose or hooks.watches_epochs:
-                progress.epoch = self.n_iter_ - 1
-                progress.loss = objective(point)[0]
-                history.loss.append(progress.loss)
-            if self.verbose >= 2:
-                print(f"Iteration {self.n_iter_}, loss = {progress.loss:.8f}")
-            stop = hooks.epoch_ends(progress)
-            if not stop and self.n_iter_ < self.max_iter:
-                hooks.epoch_begins()
-            return stop
-
-        self.n_iter_ = 0
-        hooks.epoch_begins()
-        point, self.loss_, self.n_iter_ = lbfgs.minimize(
-            objective,
-            network.parameters,
-            max_iter=self.max_iter,
-            options={"maxfun": self.max_fun, "gtol": self.tol},
-            on_iteration=report,
-        )
-        network.parameters[:] = point
-        if not np.isfinite(network.parameters).all():
-            raise ValueError(NON_FINITE)
 
     # Prediction -----------------------------------------------------------------------------
 

@@ -1,11 +1,14 @@
 """What an MLP's stochastic solver keeps between epochs: its rule, its state, its learning rate."""
 
+import inspect
+import warnings
 from typing import Any
 
 import numpy as np
 
 from fastnn.kernels import optimizers
-from fastnn.kernels.plan import Rule
+from fastnn.kernels.plan import Plan, Rule
+from fastnn.network import check_dropout
 from fastnn.schedules import Adaptive, Schedule, as_schedule
 from fastnn.training import OptimizerState, make_rule
 
@@ -14,6 +17,48 @@ STOCHASTIC = tuple(optimizers.TABLE)
 #: scikit-learn's adaptive rate is divided by this, and training ends below that.
 ADAPTIVE_DIVISOR = 5.0
 SMALLEST_RATE = 1e-6
+
+_STEPPING = frozenset(STOCHASTIC)
+_DESCENDING = _STEPPING - {"adam"}
+#: Which solvers read a parameter; the others ignore it.
+_READERS = {
+    **dict.fromkeys(
+        (
+            "batch_size", "learning_rate_init", "shuffle", "early_stopping", "n_iter_no_change",
+            "weight_decay", "clip_norm", "schedule", "warmup_epochs", "dropout", "input_dropout",
+            "scoring",
+        ),
+        _STEPPING,
+    ),
+    "learning_rate": _DESCENDING,
+    "power_t": _DESCENDING,
+    "momentum": {"sgd", "momentum", "nesterov"},
+    "nesterovs_momentum": {"sgd"},
+    "beta_1": {"adam", "adamw"},
+    "beta_2": {"adam", "adamw"},
+    "epsilon": {"adam", "adamw", "rmsprop", "adagrad"},
+    "rho": {"rmsprop"},
+    "max_fun": {"lbfgs"},
+}  # fmt: skip
+
+
+def warn_of_ignored(estimator: Any) -> None:
+    """Warn of each parameter that was set and that the estimator's solver does not read."""
+    for name, parameter in inspect.signature(type(estimator)).parameters.items():
+        if estimator.solver in _READERS.get(name, {estimator.solver}):
+            continue
+        value = getattr(estimator, name)
+        if value is not parameter.default and not np.array_equal(value, parameter.default):
+            warnings.warn(
+                f"{name}={value!r} has no effect with solver={estimator.solver!r}; it is read by "
+                f"{', '.join(sorted(_READERS[name]))}",
+                stacklevel=4,
+            )
+    if estimator.schedule is not None and estimator.learning_rate != "constant":
+        warnings.warn(
+            f"learning_rate={estimator.learning_rate!r} has no effect where schedule is given",
+            stacklevel=4,
+        )
 
 
 def solver_options(estimator: Any) -> tuple[str, dict[str, Any]]:
@@ -70,6 +115,20 @@ class Optimizer:
         self._warmup = estimator.warmup_epochs
         self._epoch = 0
         self._factor = 1.0
+        self._dropout = check_dropout(
+            estimator.dropout, estimator.input_dropout, estimator.n_layers_ - 2
+        )
+        # Drawn only if it is needed: without dropout the orders stay scikit-learn's.
+        self._seed = int(estimator._random_state.randint(2**31)) if self._dropout.any() else 0
+
+    def plan(self, plan: Plan) -> Plan:
+        """Return a network's plan with the dropout of training."""
+        return plan._replace(dropout=self._dropout, seed=self._seed) if self.drops else plan
+
+    @property
+    def drops(self) -> bool:
+        """Whether units are dropped out."""
+        return bool(self._dropout.any())
 
     def patience(self, n_iter_no_change: float) -> float:
         """Return how many epochs without improvement are borne; the next one is too many."""

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnn.errors import DivergenceWarning
 from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.optimizer import Optimizer
+from fastnn.estimators.validation import Validation
 from fastnn.kernels.plan import Rows, Targets
 from fastnn.network import Network
 from fastnn.training import History, Progress, score, train_epoch
@@ -25,25 +26,6 @@ NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
 )
-
-
-@dataclass
-class Validation:
-    """Rows that are scored after each epoch.
-
-    Attributes
-    ----------
-    rows, targets, order, n
-        As `fastnn.training.score` takes them.
-    score : callable
-        Returns the validation score of the network as it stands, higher is better.
-    """
-
-    rows: Rows
-    targets: Targets
-    order: np.ndarray
-    n: int
-    score: Callable[[], float]
 
 
 @dataclass
@@ -98,6 +80,7 @@ class Descent:
         self.optimizer = optimizer
         self.hooks = hooks
         self.batch = batch_rows(estimator.batch_size, task.order.size)
+        self.plan = optimizer.plan(network.plan)
         self.history = History()
         n = task.order.size
         self.progress = Progress(network, 0, estimator.max_iter, 0, n, math.nan, self.history)
@@ -156,9 +139,7 @@ class Descent:
         task, network, n = self.task, self.network, order.size
         weighted = task.targets.weight.size > 0
         if not weighted and task.loss_outputs == 1:
-            return self._step(
-                order, self.batch, self._on_slice if self.hooks.watches_slices else None
-            )
+            return self._step(order, 0, self._on_slice if self.hooks.watches_slices else None)
         total = 0.0
         for start in range(0, n, self.batch):
             rows = order[start : start + self.batch]
@@ -166,7 +147,7 @@ class Descent:
             if task.loss_outputs > 1:
                 weight = task.targets.weight[rows].sum(dtype=np.float64) if weighted else rows.size
                 penalty = 0.5 * self.optimizer.rule.alpha * squares(network) / float(weight)
-            value = self._step(rows, rows.size)
+            value = self._step(rows, start)
             total += ((value - penalty) / task.loss_outputs + penalty) * rows.size
             if not math.isfinite(total):
                 return math.nan
@@ -175,12 +156,14 @@ class Descent:
         return total / n
 
     def _step(
-        self, order: np.ndarray, batch: int, on_slice: Callable[[int, float], None] | None = None
+        self, order: np.ndarray, seen: int, on_slice: Callable[[int, float], None] | None = None
     ) -> float:
+        """Train on rows, after ``seen`` rows of the epoch; return their mean objective."""
         task, network, optimizer = self.task, self.network, self.optimizer
         return train_epoch(
-            network.plan, network.parameters, task.rows, task.targets, order, order.size, batch,
-            optimizer.rule, optimizer.learning_rate, optimizer.state, on_slice,
+            self.plan._replace(origin=self.estimator.t_ + seen), network.parameters, task.rows,
+            task.targets, order, order.size, self.batch, optimizer.rule, optimizer.learning_rate,
+            optimizer.state, on_slice,
         )  # fmt: skip
 
     def _on_slice(self, done: int, loss: float) -> None:
@@ -190,9 +173,9 @@ class Descent:
     def _ends(self) -> bool:
         """Score an epoch, follow the rate, and return whether training should end."""
         estimator, optimizer = self.estimator, self.optimizer
-        self._validate()
+        held_loss = self._validate()
         if estimator.early_stopping:
-            self._follow_score()
+            self._follow_score(held_loss)
         else:
             self._follow_loss()
         self.progress.done, self.progress.loss = self.task.order.size, estimator.loss_
@@ -212,11 +195,11 @@ class Descent:
             estimator._no_improvement_count = 0
         return stop
 
-    def _validate(self) -> None:
-        """Record the loss of the validation rows."""
+    def _validate(self) -> float:
+        """Record and return the loss of the validation rows."""
         held = self.task.validation
         if held is None:
-            return
+            return math.nan
         _, loss = score(
             self.network.plan, self.network.parameters, held.rows, held.n,
             order=held.order, targets=held.targets,
@@ -224,12 +207,13 @@ class Descent:
         loss /= self.task.loss_outputs
         self.estimator.validation_loss_curve_.append(loss)
         self.history.validation_loss.append(loss)
+        return loss
 
-    def _follow_score(self) -> None:
+    def _follow_score(self, held_loss: float) -> None:
         """Count epochs without a better validation score, and keep the best weights."""
         estimator = self.estimator
         assert self.task.validation is not None
-        value = self.task.validation.score()
+        value = self.task.validation.score(held_loss)
         estimator.validation_scores_.append(value)
         if estimator.verbose >= 2:
             print(f"Validation score: {value:f}")

@@ -20,7 +20,7 @@ from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid
 from fastnn.kernels.elementwise import map_
 from fastnn.kernels.jit import elementary, helper, scalar
 from fastnn.kernels.table import dispatch
-from fastnn.kernels.views import constant, vector
+from fastnn.kernels.views import constant, offset, vector
 
 #: A product of sums so large goes through the logarithm before the next factor.
 ENOUGH = 1e200
@@ -191,12 +191,33 @@ def softmax_(batch, n_out, z, a):
 def cross_entropy_(batch, n_out, n_targets, z, y, parameter, delta):
     """Return ``-sum_k y_k log a_k``, ``a = softmax(z)``, by log-sum-exp; write ``a - y``.
 
-    ``y`` is the number of the class, or a probability per class.  With ``s`` the sum of
-    ``exp(z - largest)`` it is ``sum_k y_k (log s - (z_k - largest))``, where no term is negative;
-    summed as ``(log s + largest) - z_k``, it would lose the digits of a large score.
+    ``y`` is the number of the class, or a probability per class.  Where further columns follow, the
+    outputs are several softmaxes side by side, and those columns are their sizes.
     """
     if n_targets == 1:
         return cross_entropy_of_labels_(batch, n_out, z, y, delta)
+    if n_targets == n_out:
+        return cross_entropy_of_probabilities_(batch, n_out, z, y, delta)
+    value = 0.0
+    for r in range(batch):
+        first, target = r * n_out, r * n_targets
+        for g in range(n_out, n_targets):
+            size = int(y[r * n_targets + g])
+            value += cross_entropy_of_probabilities_(
+                1, size, offset(z, first), offset(y, target), offset(delta, first)
+            )
+            first, target = first + size, target + size
+    return value
+
+
+@helper
+def cross_entropy_of_probabilities_(batch, n_out, z, y, delta):
+    """Return `cross_entropy_` for a probability per class.
+
+    With ``s`` the sum of ``exp(z - largest)`` it is ``sum_k y_k (log s - (z_k - largest))``, where
+    no term is negative; summed as ``(log s + largest) - z_k``, it would lose the digits of a large
+    score.
+    """
     exponentials_(batch, n_out, z, delta)
     value = 0.0
     for r in range(batch):

@@ -1,0 +1,248 @@
+"""Class labels as a network's targets, and back from what it predicts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+MULTIOUTPUT = "multiclass-multioutput"
+
+
+class Labels:
+    """The classes of a target: one of two, one of many, a set of labels, or one per column.
+
+    Parameters
+    ----------
+    y : array (n,) or (n, k), or sparse matrix
+        Labels, or an indicator matrix.
+    classes : array, or list of array, optional
+        All classes that there will be, of each column where ``y`` has many; those of ``y`` if None.
+
+    Attributes
+    ----------
+    kind : {"binary", "multiclass", "multilabel", "multioutput"}
+    classes : array, or list of array
+        What ``classes_`` shows.
+    sizes : list of int
+        Outputs of the network that belong together: one group, or one per column of "multioutput".
+    """
+
+    def __init__(self, y: Any, classes: Any = None) -> None:
+        found = type_of_target(y, input_name="y")
+        if found == MULTIOUTPUT:
+            self.kind = "multioutput"
+            self.classes: Any = [np.unique(column) for column in _columns(y)]
+            if classes is not None:
+                self.classes = [np.unique(given) for given in classes]
+            if len(self.classes) != y.shape[1]:
+                raise ValueError(
+                    f"classes must have one list per column of y ({y.shape[1]}), got "
+                    f"{len(self.classes)}"
+                )
+            self.sizes = [column.size for column in self.classes]
+        else:
+            multilabel = found.startswith("multilabel")
+            given = y if multilabel or classes is None else classes
+            self._binarizer = LabelBinarizer().fit(given)
+            self.kind = "multilabel" if multilabel else self._binarizer.y_type_
+            self.classes = self._binarizer.classes_
+            self.sizes = [1 if self.kind == "binary" else self.classes.size]
+        self._numbers: list[dict] | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs the network has."""
+        return sum(self.sizes)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a group of outputs has exactly one that is right."""
+        return self.kind in ("multiclass", "multioutput")
+
+    def check(self, y: Any, *, same: bool = False, name: str = "y") -> None:
+        """Raise ValueError if ``y`` holds other classes, or if ``same`` not all of them."""
+        if self.kind == "multioutput":
+            if np.ndim(y) != 2 or y.shape[1] != len(self.classes):
+                raise ValueError(f"{name} must have {len(self.classes)} columns, as it had before")
+            pairs = [
+                (np.unique(column), classes)
+                for column, classes in zip(_columns(y), self.classes, strict=True)
+            ]
+        else:
+            pairs = [(unique_labels(y), self.classes)]
+        for found, classes in pairs:
+            if same and set(found) != set(classes):
+                raise ValueError(
+                    f"warm_start can only be used where `{name}` has the same classes as in the "
+                    f"previous call to fit. Previously got {classes}, `{name}` has {found}"
+                )
+            if np.setdiff1d(found, classes, assume_unique=True).size:
+                raise ValueError(
+                    f"`{name}` has classes not in `self.classes_`. "
+                    f"`self.classes_` has {classes}. '{name}' has {found}."
+                )
+
+    def encode(self, y: Any, dtype: np.dtype, *, one_hot: bool, grouped: bool) -> np.ndarray:
+        """Return the targets as the kernels take them.
+
+        Parameters
+        ----------
+        y : array
+            Labels that `check` let pass.
+        dtype : numpy.dtype
+        one_hot : bool
+            Whether one class of many becomes a column per class, not its number.
+        grouped : bool
+            Whether the sizes of the groups follow the columns, as cross-entropy asks of many.
+        """
+        if self.kind == "multilabel":
+            return (y != 0).astype(dtype)
+        if self.kind == "binary":
+            return self._binarizer.transform(y).astype(dtype)
+        columns = y.reshape(y.shape[0], -1).T
+        numbers = [
+            np.searchsorted(classes, column)
+            for classes, column in zip(self._class_columns(), columns, strict=True)
+        ]
+        if self.kind == "multiclass" and not one_hot:
+            return numbers[0].reshape(-1, 1).astype(dtype)
+        sizes = self.sizes if grouped and self.kind == "multioutput" else []
+        encoded = np.zeros((y.shape[0], self.n_outputs + len(sizes)), dtype)
+        first = np.cumsum([0, *self.sizes[:-1]])
+        for start, found in zip(first, numbers, strict=True):
+            encoded[np.arange(y.shape[0]), start + found] = 1
+        encoded[:, self.n_outputs :] = sizes
+        return encoded
+
+    def soften_(self, encoded: np.ndarray, order: np.ndarray, amount: float) -> None:
+        """Spread ``amount`` of the mass of one-hot targets, rows ``order``, over all classes."""
+        first = 0
+        for size in self.sizes:
+            columns = encoded[:, first : first + size]
+            share = amount / (size if self.exclusive else 2)
+            columns[order] = (1 - amount) * columns[order] + share
+            first += size
+
+    def split(self, outputs: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs of each group."""
+        return np.split(outputs, np.cumsum(self.sizes)[:-1], axis=-1)
+
+    def decode(self, outputs: np.ndarray) -> Any:
+        """Return the labels of predictions (n, n_outputs), after the link."""
+        if self.kind != "multioutput":
+            return self._binarizer.inverse_transform(
+                outputs.reshape(-1) if self.n_outputs == 1 else outputs
+            )
+        columns = [
+            classes[np.argmax(part, axis=1)]
+            for classes, part in zip(self.classes, self.split(outputs), strict=True)
+        ]
+        same = len({column.dtype.kind for column in columns}) == 1
+        return np.column_stack(columns if same else [column.astype(object) for column in columns])
+
+    def encode_one(self, y: Any, row: np.ndarray) -> None:
+        """Write the target of one row, with classes by number or one-hot as in `encode`."""
+        if self.kind == "multilabel":
+            row[:] = y
+            return
+        if self._numbers is None:
+            self._numbers = [
+                {label: number for number, label in enumerate(classes.tolist())}
+                for classes in self._class_columns()
+            ]
+        try:
+            if self.kind != "multioutput":
+                number = self._numbers[0][y]
+                if row.size == 1:
+                    row[0] = number
+                else:
+                    row[:] = 0
+                    row[number] = 1
+                return
+            row[: self.n_outputs] = 0
+            first = 0
+            for label, numbers, size in zip(y, self._numbers, self.sizes, strict=True):
+                row[first + numbers[label]] = 1
+                first += size
+        except KeyError as error:
+            raise ValueError(f"y has a class not in classes_: {error.args[0]!r}") from None
+
+    def decode_one(self, outputs: np.ndarray, middle: float) -> Any:
+        """Return the label of one row's outputs; ``middle`` is where a single output is undecided.
+
+        Outputs may be scores before the link, which does not change their order.
+        """
+        if self.kind == "binary":
+            return self.classes[-1 if outputs[0] > middle else 0]
+        if self.kind == "multiclass":
+            return self.classes[outputs.argmax()]
+        if self.kind == "multilabel":
+            return (outputs > middle).astype(int)
+        pairs = zip(self.classes, self.split(outputs), strict=True)
+        return [classes[part.argmax()] for classes, part in pairs]
+
+    def class_weights(self, class_weight: Any, y: Any, weight: np.ndarray | None) -> list[dict]:
+        """Return the weight of each class, a dict per column of ``y``.
+
+        Parameters
+        ----------
+        class_weight : dict, list of dict or "balanced"
+            As in scikit-learn; where ``y`` has many columns, a list with one per column.
+        y : array
+            Labels.
+        weight : array (n,) or None
+            Weights of the rows, which count in "balanced".
+        """
+        columns = _columns(y)
+        many = y.ndim == 2
+        if (
+            many
+            and not isinstance(class_weight, str)
+            and (isinstance(class_weight, dict) or len(class_weight) != len(columns))
+        ):
+            raise ValueError(
+                f"class_weight must be 'balanced' or a list with one dict per column of y "
+                f"({len(columns)}), got {class_weight!r}"
+            )
+        given = class_weight if many and not isinstance(class_weight, str) else [class_weight]
+        given = list(given) * (len(columns) if len(given) == 1 else 1)
+        if weight is not None:
+            columns = [column[weight > 0] for column in columns]
+            weight = weight[weight > 0]
+        found = []
+        for column, classes, one in zip(columns, self._weighed_columns(), given, strict=True):
+            if isinstance(one, str):
+                classes = np.unique(column)
+            balance = weight if isinstance(one, str) else None
+            factors = compute_class_weight(one, classes=classes, y=column, sample_weight=balance)
+            found.append(dict(zip(classes.tolist(), factors.tolist(), strict=True)))
+        return found
+
+    def _class_columns(self) -> list[np.ndarray]:
+        return self.classes if self.kind == "multioutput" else [self.classes]
+
+    def _weighed_columns(self) -> list[np.ndarray]:
+        if self.kind == "multilabel":
+            return [np.array([0, 1])] * self.sizes[0]
+        return self._class_columns()
+
+
+def weigh_rows(y: np.ndarray, class_weights: Iterable[dict]) -> np.ndarray:
+    """Return the weight of each row, the product of its classes' weights."""
+    product = np.ones(y.shape[0])
+    for column, weights in zip(_columns(y), class_weights, strict=True):
+        classes, numbers = np.unique(column, return_inverse=True)
+        factors = np.array([weights.get(label, 1.0) for label in classes.tolist()])
+        product *= factors[numbers]
+    return product
+
+
+def _columns(y: Any) -> list[np.ndarray]:
+    """Return the columns of labels."""
+    if sparse.issparse(y):
+        y = y.toarray()
+    return list(y.reshape(y.shape[0], -1).T)
