@@ -28,11 +28,11 @@ def sparse_row_update(plan, rows, targets, W, b, keep, step):
 
 
 @kernel
-def batch(n, n_in, n_out, x, params, z, delta, grads, below, scratch, guard, accumulate):
+def batch(n, n_in, n_out, x, params, z, delta, grads, below, guard, accumulate):
     b0 = guard + n_in * n_out
-    dense.batch_forward_(n, n_in, n_out, x, guard, params, guard, b0, z, guard)
+    dense.batch_forward_(n, n_in, n_out, x, guard, params, guard, b0, z, guard, -np.inf)
     dense.batch_gradient_(n, n_in, n_out, x, guard, delta, guard, grads, guard, b0, accumulate)
-    dense.batch_backward_(n, n_in, n_out, delta, guard, params, guard, below, guard, scratch)
+    dense.batch_backward_(n, n_in, n_out, delta, guard, params, guard, below, guard, z, False)
 
 
 @kernel
@@ -116,7 +116,6 @@ def test_batch(shape, n, accumulate, precision, rng):
 
     z, below = flat(np.zeros((n, shape[1]))), flat(np.zeros((n, shape[0])))
     grads = flat(np.ones_like(layer.W), np.ones_like(layer.b))  # to be added to, or not
-    scratch = np.zeros(shape[0] * shape[1], precision)
     params = flat(layer.W, layer.b)
     batch(
         n,
@@ -127,7 +126,6 @@ def test_batch(shape, n, accumulate, precision, rng):
         flat(layer.delta),
         grads,
         below,
-        scratch,
         guard,
         accumulate,
     )

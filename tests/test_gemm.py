@@ -32,13 +32,20 @@ def nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack):
 
 
 @kernel
-def bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc):
-    gemm.gemm_bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc)
+def gated_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, G):
+    gemm.gemm_gated_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, G)
+
+
+@kernel
+def bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc, floor):
+    gemm.gemm_bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc, floor)
 
 
 @kernel
 def loops_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc):
-    gemm.product_loops_(m, n, k, A, a0, lda, 1, B, b0, ldb, C, c0, ldc, C, c0, ldc, True)
+    gemm.product_loops_(
+        m, n, k, A, a0, lda, 1, B, b0, ldb, False, C, c0, ldc, C, c0, ldc, True, C, False, -np.inf
+    )
 
 
 # fmt: on
@@ -52,7 +59,9 @@ rng = np.random.default_rng(7)
 SHAPES = [(0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (1, 1, 40), (1, 40, 1), (40, 1, 1)]
 SHAPES += [(m, n, 5) for m in range(1, 10) for n in (1, 2, 3, 4, 5, 8, 9, 16, 17, 31, 32, 33)]
 SHAPES += [tuple(shape) for shape in rng.integers(1, 41, (150, 3))]
-if not JIT:
+if JIT:  # sums long enough to be cut, matrices larger than the scratch memory
+    SHAPES += [(25, 50, 100), (26, 49, 300), (9, 3, 2100), (2100, 3, 9), (3, 40, 150)]
+else:
     SHAPES = SHAPES[::25]
 
 
@@ -83,10 +92,10 @@ class Block:
         return self.flat[outside]
 
 
-def check(C, before, A, B, start):
+def check(C, before, A, B, start, floor=-np.inf):
     """Compare with float64: each product and sum may round once, plus the start value's."""
     A, B = A.astype("f8"), B.astype("f8")
-    expected = start + A @ B
+    expected = np.maximum(floor, start + A @ B)
     k = A.shape[1]
     size = np.abs(start) + np.abs(A) @ np.abs(B)
     bound = (k + 1) * np.finfo(C.matrix.dtype).eps * size
@@ -109,9 +118,7 @@ def test_product(form, accumulate, padding, precision):
         before = C.guards()
         arguments = [m, n, k, *A.where, *B.where, *C.where, accumulate]
         if form == "nt":
-            pack = np.full(n * k + 5, GUARD, precision)
-            nt_(*arguments, pack)
-            assert np.all(pack[n * k :] == GUARD)
+            nt_(*arguments, C.flat)
         else:
             (tn_ if form == "tn" else nn_)(*arguments)
         left = A.matrix.T if form == "tn" else A.matrix
@@ -119,15 +126,33 @@ def test_product(form, accumulate, padding, precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_bias_is_added_to_every_row(precision):
+@pytest.mark.parametrize("floor", [-np.inf, 0.0])
+def test_bias_and_floor(floor, precision):
     rng = np.random.default_rng(2)
     for m, n, k in SHAPES:
         A, B = Block(rng, m, k, precision, 1), Block(rng, k, n, precision, 0)
         bias = Block(rng, 1, n, precision, 0)
-        C = Block(rng, m, n, precision, 2, values=np.nan)
+        C = Block(rng, m, n, precision, 0, values=np.nan)
         before = C.guards()
-        bias_(m, n, k, *A.where, *B.where, *bias.where[:2], *C.where)
-        check(C, before, A.matrix, B.matrix, bias.matrix.astype("f8"))
+        bias_(m, n, k, *A.where, *B.where, *bias.where[:2], *C.where, floor)
+        check(C, before, A.matrix, B.matrix, bias.matrix.astype("f8"), floor)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("padding", [0, 2])
+def test_gate(padding, precision):
+    rng = np.random.default_rng(5)
+    for m, n, k in SHAPES:
+        A, B = Block(rng, m, k, precision, 1), Block(rng, n, k, precision, 1)
+        C = Block(rng, m, n, precision, padding, values=np.nan)
+        G = rng.choice([-1, 0, 2, np.nan], C.flat.size).astype(precision)
+        before = C.guards()
+        gated_(m, n, k, *A.where, *B.where, *C.where, G)
+        at = C.start + np.arange(m)[:, None] * C.ld + np.arange(n)
+        gate = G[at] > 0 if m and n else np.ones((m, n), bool)
+        assert np.all(C.matrix[~gate] == 0)
+        C.matrix[~gate] = (A.matrix.astype("f8") @ B.matrix.T.astype("f8"))[~gate]
+        check(C, before, A.matrix, B.matrix.T, 0.0)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -5,7 +5,7 @@ For one dense row see `packed`.
 """
 
 from fastnn.kernels.column_sums import column_sums_
-from fastnn.kernels.gemm import gemm_bias_, gemm_nt_, gemm_tn_
+from fastnn.kernels.gemm import gemm_bias_, gemm_tn_, product_nt_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.plan import row_number
 from fastnn.kernels.views import constant, offset, vector
@@ -68,10 +68,10 @@ def sparse_gradient_(job, start, stop, delta, gW, gb, accumulate):
 
 
 @helper
-def batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, z, z0):
-    """Write ``Z = X W + b`` of a (batch, n_in) block at ``x[x0]`` to the block at ``z[z0]``."""
+def batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, z, z0, floor):
+    """Write ``Z = max(floor, X W + b)`` of a (batch, n_in) block at ``x[x0]`` to ``z[z0]``."""
     gemm_bias_(
-        batch, n_out, n_in, x, x0, n_in, params, w0, n_out, params, b0, z, z0, n_out
+        batch, n_out, n_in, x, x0, n_in, params, w0, n_out, params, b0, z, z0, n_out, floor
     )  # fmt: skip
 
 
@@ -87,8 +87,11 @@ def batch_gradient_(batch, n_in, n_out, x, x0, delta, d0, grads, w0, b0, accumul
 
 
 @helper
-def batch_backward_(batch, n_in, n_out, delta, d0, params, w0, below, e0, scratch):
-    """Write ``delta W^T`` (batch, n_in) to the block at ``below[e0]``."""
-    gemm_nt_(
-        batch, n_in, n_out, delta, d0, n_out, params, w0, n_out, below, e0, n_in, False, scratch
+def batch_backward_(batch, n_in, n_out, delta, d0, params, w0, below, e0, a, gated):
+    """Write ``delta W^T`` (batch, n_in) to the block at ``below[e0]``.
+
+    If ``gated``, it is 0 where the activations, the block at ``a[e0]``, are not positive.
+    """
+    product_nt_(
+        batch, n_in, n_out, delta, d0, n_out, params, w0, n_out, below, e0, n_in, False, a, gated
     )  # fmt: skip

@@ -3,89 +3,125 @@
 A matrix is given as ``(X, x0, ldx)``: a vector, the position of entry (0, 0), and the distance
 between rows, so ``X[x0 + i * ldx + j]`` is entry (i, j).  Parameters, gradients and activations
 each live in one flat vector, and slicing a view out of it would cost more than a small product.
-All vectors of a call are contiguous and of one precision.  Sums run over ``p`` in order, whatever
-the shape, so a result does not depend on the batch it is computed in.
+All vectors of a call are contiguous and of one precision.  How a sum is ordered depends on the
+shapes of B only, so a row's result does not depend on the batch it is computed in.
 
-The three products of a dense layer: ``Z = X W + b`` is `gemm_bias_`, the weights' gradient
-``X^T Delta`` is `gemm_tn_`, the delta of the layer below, ``Delta W^T``, is `gemm_nt_`.
+The three products of a dense layer: ``A = f(X W + b)`` is `gemm_bias_`, the weights' gradient
+``X^T Delta`` is `gemm_tn_`, the delta of the layer below, ``Delta W^T * f'``, is `gemm_nt_`.  Of
+the functions f, relu costs nothing extra: it is a *floor*, and its derivative a *gate*.
+
+The work is done by register tiles (`tile`), over panels of B that stay in the first cache
+(`panels`), or as dot products where B is narrow (`narrow`).
 """
 
+import math
 from typing import Any
 
 from fastnn.kernels.jit import JIT, helper
-from fastnn.kernels.simd import JOINED, tile_, tile_buffer, tile_shape, transpose_block_
-from fastnn.kernels.views import constant
+from fastnn.kernels.narrow import dots_narrow_, interleave_, is_narrow, separate_
+from fastnn.kernels.panels import pack_, panel_buffer, transpose_block_
+from fastnn.kernels.tile import tile_shape, tiles_
+from fastnn.kernels.views import constant, offset, only_if, shifted
+
+#: Sums as long as this are cut: a panel of B is packed and meets all rows before the next.
+DEEP = 96
+#: Rows that a panel must meet for packing to pay.
+OFTEN = 24
 
 
 @helper
 def gemm_nn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
     """Write ``C = A B``, or add to C, with A (m, k), B (k, n) and C (m, n)."""
-    product_(m, n, k, A, a0, lda, 1, B, b0, ldb, C, c0, ldc, C, c0, ldc, accumulate)
+    product_(
+        m, n, k, A, a0, lda, 1, B, b0, ldb, False, C, c0, ldc, C, c0, ldc, accumulate,
+        C, False, -math.inf,
+    )  # fmt: skip
 
 
 @helper
-def gemm_bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc):
-    """Write ``C = A B + bias``, with A (m, k), B (k, n), C (m, n) and one bias per column."""
-    product_(m, n, k, A, a0, lda, 1, B, b0, ldb, C, c0, ldc, bias, bias0, 0, True)
+def gemm_bias_(m, n, k, A, a0, lda, B, b0, ldb, bias, bias0, C, c0, ldc, floor):
+    """Write ``C = max(floor, A B + bias)``, with A (m, k), B (k, n), C (m, n), a bias a column.
+
+    The floor of relu is 0; -inf is none.
+    """
+    product_(
+        m, n, k, A, a0, lda, 1, B, b0, ldb, False, C, c0, ldc, bias, bias0, 0, True, C, False,
+        floor,
+    )  # fmt: skip
 
 
 @helper
 def gemm_tn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
     """Write ``C = A^T B``, or add to C, with A (k, m), B (k, n) and C (m, n)."""
-    product_(m, n, k, A, a0, 1, lda, B, b0, ldb, C, c0, ldc, C, c0, ldc, accumulate)
+    product_(
+        m, n, k, A, a0, 1, lda, B, b0, ldb, False, C, c0, ldc, C, c0, ldc, accumulate,
+        C, False, -math.inf,
+    )  # fmt: skip
 
 
 @helper
 def gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack):
-    """Write ``C = A B^T``, or add to C, with A (m, k), B (n, k) and C (m, n).
-
-    ``pack`` is scratch of at least ``n * k`` entries, in which B is transposed.
-    """
-    if m == 1:  # a vector B a: B is read along its rows, and needs no transposing
-        product_(n, 1, k, B, b0, ldb, 1, A, a0, 1, C, c0, 1, C, c0, 1, accumulate)
-    else:
-        transpose_(n, k, B, b0, ldb, pack, 0, n)
-        product_(m, n, k, A, a0, lda, 1, pack, 0, n, C, c0, ldc, C, c0, ldc, accumulate)
+    """Write ``C = A B^T``, or add to C, with A (m, k), B (n, k) and C (m, n)."""
+    product_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, C, False)
 
 
 @helper
-def _transpose_vectors_(rows, columns, A, a0, lda, C, c0, ldc):
+def gemm_gated_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, G):
+    """Write ``C = A B^T``, and 0 where not ``G > 0``; G lies in its vector as C does."""
+    product_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, False, G, True)
+
+
+@helper
+def product_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, G, gated):
+    """Write ``C = [C +] A B^T``, and 0 where not ``G > 0`` if ``gated``."""
+    if m == 1:  # a vector B a: B is read along its rows, and needs no transposing
+        product_(
+            n, 1, k, B, b0, ldb, 1, A, a0, k, True, C, c0, 1, C, c0, 1, accumulate,
+            G, gated, -math.inf,
+        )  # fmt: skip
+    else:
+        product_(
+            m, n, k, A, a0, lda, 1, B, b0, ldb, True, C, c0, ldc, C, c0, ldc, accumulate,
+            G, gated, -math.inf,
+        )  # fmt: skip
+
+
+@helper
+def _transpose_vectors_(rows, columns, a, lda, c, ldc):
     """Write ``C = A^T`` with A (rows, columns)."""
-    lanes = tile_shape(C)[2]
+    lanes = tile_shape(c)[2]
     for i in range(0, rows, lanes):
         for j in range(0, columns, lanes):
             transpose_block_(
                 min(lanes, rows - i), min(lanes, columns - j),
-                A, a0 + i * lda + j, lda, C, c0 + j * ldc + i, ldc,
+                offset(a, i * lda + j), lda, offset(c, j * ldc + i), ldc,
             )  # fmt: skip
 
 
 @helper
-def transpose_loops_(rows, columns, A, a0, lda, C, c0, ldc):
-    """Write ``C = A^T`` one number at a time."""
-    for i in range(rows):
-        for j in range(columns):
-            C[c0 + j * ldc + i] = A[a0 + i * lda + j]
+def _product_vectors_(
+    m, n, k, A, a0, a_row, a_column, B, b0, ldb, turned, C, c0, ldc, S, s0, lds, begin, G,
+    gated, floor,
+):  # fmt: skip
+    """Write ``C = max(floor, [S +] A B)``, and 0 where not ``G > 0`` if ``gated``.
 
-
-@helper
-def _product_vectors_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A B``; ``A[i, p]`` is at ``A[a0 + i * a_row + p * a_column]``."""
+    ``A[i, p]`` is at ``A[a0 + i * a_row + p * a_column]``; G lies in its vector as C does.  If
+    ``turned``, B is given as its transpose.
+    """
     _inside(m, k, A, a0, a_row, a_column)
-    _inside(k, n, B, b0, ldb, 1)
+    _inside(k, n, B, b0, 1 if turned else ldb, ldb if turned else 1)
     _inside(m, n, C, c0, ldc, 1)
-    rows, _, lanes = tile_shape(C)
-    if n <= min(JOINED, lanes // 2) and a_column == 1 and ldb == n:
-        _joined_product_(
-            m, n, k, A, a0, a_row, B, b0, C, c0, ldc, S, s0, lds, begin
-        )  # fmt: skip
-    elif n <= rows and a_row == 1 and n * (m + lanes - 1) < m * lanes:
-        _swapped_product_(
-            m, n, k, A, a0, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin
-        )  # fmt: skip
+    a, b, c = offset(A, a0), offset(B, b0), offset(C, c0)
+    start, gate = only_if(begin, offset(S, s0)), only_if(gated, offset(G, c0))
+    least = constant(floor, C[c0])
+    narrow = n > 0 and is_narrow(n, c) and ldc == n and (turned or ldb == n)
+    if narrow and a_column == 1 and (lds == n or lds == 0):
+        _narrow_product_(m, n, k, a, a_row, b, ldb, turned, c, start, lds, gate, least)
+    elif narrow and a_row == 1 and lds == n and not turned and not gated:
+        _narrow_gradient_(m, n, k, a, a_column, b, c, start)
     else:
         _tiled_product_(
-            m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin
+            m, n, k, a, a_row, a_column, b, ldb, turned, c, ldc, start, lds, gate, least
         )  # fmt: skip
 
 
@@ -100,69 +136,109 @@ def _inside(rows, columns, X, x0, row, column):
 
 
 @helper
-def _tiled_product_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A B`` tile by tile."""
-    rows, columns, _ = tile_shape(C)
-    for j in range(0, n, columns):
-        width = min(columns, n - j)
-        i, height = 0, rows
-        while i < m:
-            while height > m - i:
-                height //= 2
-            tile_(
-                height, width, False, k, A, a0 + i * a_row, a_row, a_column, B, b0 + j, ldb,
-                C, c0 + i * ldc + j, ldc, S, s0 + i * lds + j, lds, begin,
-            )  # fmt: skip
-            i += height
+def _tiled_product_(
+    m, n, k, a, a_row, a_column, b, ldb, turned, c, ldc, start, lds, gate, floor,
+):  # fmt: skip
+    """Write the product tile by tile, panel by panel of B; ``start`` and ``gate`` may be null."""
+    rows, columns, lanes, depth = tile_shape(c)
+    panel = panel_buffer(c)
+    packed = turned or (k > DEEP and m >= OFTEN)
+    cuts = max(1, (k + depth - 1) // depth) if packed else 1
+    deep = (k + cuts - 1) // cuts
+    for cut in range(cuts):
+        p = cut * deep
+        size, is_last = min(deep, k - p), cut == cuts - 1
+        j = 0
+        while j < n:
+            width = panel_width(n - j, columns, lanes)
+            source, distance = offset(b, p * ldb + j), ldb
+            if packed:
+                source, distance = panel, (width + lanes - 1) // lanes * lanes
+                if turned and k == ldb and is_narrow(k, c):
+                    separate_(k, width, offset(b, j * ldb), panel, distance)
+                elif turned:
+                    _transpose_vectors_(width, size, offset(b, j * ldb + p), ldb, panel, distance)
+                else:
+                    pack_(size, width, offset(b, p * ldb + j), ldb, panel, distance)
+            begin, apart = (start, lds) if cut == 0 else (c, ldc)
+            i, height = 0, rows
+            while i < m:
+                while height > m - i:
+                    height //= 2
+                count = (m - i) // height
+                tiles_(
+                    height, count, width, size,
+                    offset(a, i * a_row + p * a_column), a_row, a_column, source, distance,
+                    offset(c, i * ldc + j), ldc, shifted(begin, i * apart + j), apart,
+                    only_if(is_last, shifted(gate, i * ldc + j)),
+                    floor if is_last else constant(-math.inf, floor),
+                )  # fmt: skip
+                i += count * height
+            j += width
 
 
 @helper
-def _joined_product_(m, n, k, A, a0, lda, B, b0, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A B`` for a B of few columns, several of whose rows make a vector."""
-    rows = tile_shape(C)[0]
-    i = 0
-    while i < m:
-        height = rows if m - i >= rows else 1
-        tile_(
-            height, n, True, k, A, a0 + i * lda, lda, 1, B, b0, n,
-            C, c0 + i * ldc, ldc, S, s0 + i * lds, lds, begin,
-        )  # fmt: skip
-        i += height
+def panel_width(left, columns, lanes):
+    """Return the columns of the next panel: a full tile's, or less if one vector were left over.
 
-
-@helper
-def _swapped_product_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A^T B`` for a narrow B, as the transpose of ``B^T A``.
-
-    The vectors then run along the rows of A, which are long, and not along those of B.
+    A tile of a lone vector reads as much of A for each multiply-add as one of three.
     """
-    if n == 1 and ldc == 1 and lds == 1:  # C is its own transpose
-        _tiled_product_(1, m, k, B, b0, 1, ldb, A, a0, lda, C, c0, m, S, s0, m, begin)
-    else:
-        columns = tile_shape(C)[1]
-        turned = tile_buffer(C)
-        for i in range(0, m, columns):
-            width = min(columns, m - i)
-            _tiled_product_(
-                n, width, k, B, b0, 1, ldb, A, a0 + i, lda, turned, 0, columns, turned, 0, 0, False
-            )  # fmt: skip
-            for r in range(width):
-                for j in range(n):
-                    start = S[s0 + (i + r) * lds + j] if begin else constant(0, C[c0])
-                    C[c0 + (i + r) * ldc + j] = start + turned[j * columns + r]
+    if left <= columns:
+        return left
+    return columns - lanes if left <= columns + lanes and columns > lanes else columns
 
 
 @helper
-def product_loops_(m, n, k, A, a0, a_row, a_column, B, b0, ldb, C, c0, ldc, S, s0, lds, begin):
-    """Write ``C = [S +] A B`` one number at a time: what `_product_vectors_` must agree with."""
+def _narrow_product_(m, n, k, a, lda, b, ldb, turned, c, start, lds, gate, floor):
+    """Write the product with a B of few columns, by dot products with its transpose's rows."""
+    if turned:
+        dots_narrow_(n, m, k, a, lda, b, ldb, c, start, lds, gate, floor)
+        return
+    _, columns, _, depth = tile_shape(c)
+    scratch = panel_buffer(c)
+    deep = columns * depth // n
+    for p in range(0, max(k, 1), deep):
+        size = min(deep, k - p)
+        separate_(n, size, offset(b, p * n), scratch, deep)
+        is_last = p + deep >= k
+        dots_narrow_(
+            n, m, size, offset(a, p), lda, scratch, deep, c,
+            start if p == 0 else c, lds if p == 0 else n, only_if(is_last, gate),
+            floor if is_last else constant(-math.inf, floor),
+        )  # fmt: skip
+
+
+@helper
+def _narrow_gradient_(m, n, k, a, lda, b, c, start):
+    """Write ``C = [S +] A^T B`` for a B of few columns, as the transpose of ``B^T A``."""
+    _, columns, _, depth = tile_shape(c)
+    scratch = panel_buffer(c)
+    long = columns * depth // n
+    for i in range(0, m, long):
+        size = min(long, m - i)
+        _tiled_product_(
+            n, size, k, b, 1, n, offset(a, i), lda, False, scratch, long,
+            only_if(False, c), 0, only_if(False, c), constant(-math.inf, c[0]),
+        )  # fmt: skip
+        interleave_(n, size, scratch, long, offset(c, i * n), shifted(start, i * n))
+
+
+@helper
+def product_loops_(
+    m, n, k, A, a0, a_row, a_column, B, b0, ldb, turned, C, c0, ldc, S, s0, lds, begin, G,
+    gated, floor,
+):  # fmt: skip
+    """Write the same one number at a time: what `_product_vectors_` must agree with."""
+    b_row, b_column = (1, ldb) if turned else (ldb, 1)
     for i in range(m):
         for j in range(n):
             total = S[s0 + i * lds + j] if begin else constant(0, C[c0])
             for p in range(k):
-                total += A[a0 + i * a_row + p * a_column] * B[b0 + p * ldb + j]
-            C[c0 + i * ldc + j] = total
+                total += A[a0 + i * a_row + p * a_column] * B[b0 + p * b_row + j * b_column]
+            total = max(total, constant(floor, total))
+            open = not gated or G[c0 + i * ldc + j] > 0
+            C[c0 + i * ldc + j] = total if open else constant(0, total)
 
 
 #: Without the JIT there are no vectors.
 product_: Any = _product_vectors_ if JIT else product_loops_
-transpose_: Any = _transpose_vectors_ if JIT else transpose_loops_

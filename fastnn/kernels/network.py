@@ -9,9 +9,10 @@ Activations go over whole vectors of the host's width: in ``a`` and ``delta`` th
 the block above theirs, which is not in use then.
 """
 
+import math
 from typing import Any, NamedTuple
 
-from fastnn.kernels.activations import activate_whole_, deactivate_whole_
+from fastnn.kernels.activations import CODES, activate_whole_, deactivate_whole_
 from fastnn.kernels.dense import (
     batch_backward_,
     batch_forward_,
@@ -39,6 +40,10 @@ PART = 32
 LINE = 16
 
 
+#: The activation that is done in the products' registers.
+RELU = CODES["relu"]
+
+
 class Workspace(NamedTuple):
     """Memory for ``rows`` rows; the others are `pointer`s, each aligned to a cache line.
 
@@ -50,8 +55,6 @@ class Workspace(NamedTuple):
         Scores, activations and ``dJ/dz``; block 0 of ``a`` is the input itself.
     y
         Targets, where they have to be brought into order.
-    transposed
-        A weight matrix.
     """
 
     rows: int
@@ -59,7 +62,6 @@ class Workspace(NamedTuple):
     a: Any
     delta: Any
     y: Any
-    transposed: Any
 
 
 @helper
@@ -76,19 +78,10 @@ def chunk_rows(job, itemsize, n):
 
 
 @helper
-def largest_layer(job):
-    """Return the number of weights of the largest layer."""
-    largest = 0
-    for l in range(job.n_layers):
-        largest = max(largest, job.sizes[l] * job.sizes[l + 1])
-    return largest
-
-
-@helper
 def workspace_size(job, rows):
     """Return the numbers that `workspace` divides."""
     units = lines(rows * job.units[job.n_layers + 1])
-    return 3 * units + lines(rows * job.n_targets) + lines(largest_layer(job)) + LINE
+    return 3 * units + lines(rows * job.n_targets) + LINE
 
 
 @helper
@@ -98,7 +91,7 @@ def workspace(job, rows, memory):
     a = offset(z, lines(rows * job.units[job.n_layers + 1]))
     delta = offset(a, lines(rows * job.units[job.n_layers + 1]))
     y = offset(delta, lines(rows * job.units[job.n_layers + 1]))
-    return Workspace(rows, z, a, delta, y, offset(y, lines(rows * job.n_targets)))
+    return Workspace(rows, z, a, delta, y)
 
 
 @helper
@@ -112,6 +105,16 @@ def gather_(job, start, stop, a):
         row = vector(a, r * width, width)
         for j in range(width):
             row[j] = x[j]
+
+
+@helper
+def is_rectified(job, l):
+    """Return whether the products of layer ``l`` do its activation themselves: relu.
+
+    Its scores are then not kept: ``z > 0`` where ``a > 0``.
+    """
+    dense = l > 0 or not job.sparse
+    return dense and job.activations[l] == RELU and job.dropout[l + 1] == 0
 
 
 @helper
@@ -132,8 +135,9 @@ def forward_(job, params, start, stop, work):
                 dropped_sparse_forward_(job, start, stop, W, b, z, above)
         else:
             drop_(job, l, start, stop, a)
-            batch_forward_(batch, n_in, n_out, a, below, params, w0, b0, z, above)
-        if l + 1 < job.n_layers:
+            out, floor = (a, 0.0) if is_rectified(job, l) else (z, -math.inf)
+            batch_forward_(batch, n_in, n_out, a, below, params, w0, b0, out, above, floor)
+        if l + 1 < job.n_layers and not is_rectified(job, l):
             activate_whole_(job.activations[l], batch * n_out, above, z, a)
 
 
@@ -215,11 +219,13 @@ def backward_(job, params, start, stop, work, grads, accumulate):
         else:
             batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0, accumulate)
         if l > 0:
+            rectified = is_rectified(job, l - 1)
             batch_backward_(
-                batch, n_in, n_out, delta, above, params, w0, delta, below, work.transposed
+                batch, n_in, n_out, delta, above, params, w0, delta, below, a, rectified
             )
-            undrop_(job, l, start, stop, a, delta)
-            deactivate_whole_(job.activations[l - 1], batch * n_in, below, z, a, delta)
+            if not rectified:
+                undrop_(job, l, start, stop, a, delta)
+                deactivate_whole_(job.activations[l - 1], batch * n_in, below, z, a, delta)
 
 
 @helper

@@ -13,8 +13,11 @@ from fastnn.kernels.simd import Emitter, host_shape
 _I64 = ir.IntType(64)
 #: Names of arguments that are integers, or numbers of the pointers' precision; all others are
 #: pointers.
-_INTEGERS = ("count", "width", "n", "label")
-_NUMBERS = ("keep", "factor", "change", "own", "mean", "amount")
+_INTEGERS = (
+    "count", "width", "n", "label", "rows", "columns", "blocks", "k",
+    "a_row", "a_column", "b_row", "c_row", "start_row",
+)  # fmt: skip
+_NUMBERS = ("keep", "factor", "change", "own", "mean", "amount", "floor")
 
 
 class VectorFunction:
@@ -101,15 +104,20 @@ class VectorFunction:
 
     def choose(self, condition: Any, value: Any, other: Any) -> Any:
         """Return ``value()`` where the condition holds, else ``other``."""
+        return self.choose_all(condition, lambda: [value()], [other])[0]
+
+    def choose_all(self, condition: Any, values: Any, others: list) -> list:
+        """Return the list ``values()`` where the condition holds, else ``others``."""
         b = self.builder
         before = b.block
         with b.if_then(condition):
-            chosen = value()
+            chosen = values()
             inside = b.block
-        node = b.phi(other.type)
-        node.add_incoming(other, before)
-        node.add_incoming(chosen, inside)
-        return node
+        nodes = [b.phi(other.type) for other in others]
+        for node, other, value in zip(nodes, others, chosen, strict=True):
+            node.add_incoming(other, before)
+            node.add_incoming(value, inside)
+        return nodes
 
     def fold(self, operation: Any, x: Any) -> Any:
         """Return a vector of which every lane is the operation over all lanes of ``x``."""

@@ -10,6 +10,8 @@ at the end.  Pointers and the offsets of views are not bounds-checked; they come
 
 from typing import Any
 
+from llvmlite import ir
+
 from fastnn.kernels.jit import JIT, intrinsic, types
 
 #: Vectors that do not cross a line of the cache are read and written fastest.
@@ -86,6 +88,26 @@ if JIT:
         return types.CPointer(base.dtype)(base, types.intp), codegen
 
     @intrinsic
+    def shifted(typing: Any, base: Any, start: Any) -> Any:
+        """Return the pointer ``start`` places behind a pointer; null where that is null."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            null = ir.Constant(args[0].type, None)
+            absent = builder.icmp_unsigned("==", args[0], null)
+            return builder.select(absent, null, builder.gep(args[0], [args[1]]))
+
+        return base(base, types.intp), codegen
+
+    @intrinsic
+    def only_if(typing: Any, condition: Any, base: Any) -> Any:
+        """Return a pointer where the condition holds, else null."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.select(args[0], args[1], ir.Constant(args[1].type, None))
+
+        return base(types.boolean, base), codegen
+
+    @intrinsic
     def vector(typing: Any, flat: Any, start: Any, size: Any) -> Any:
         """Return the 1-D view ``flat[start : start + size]`` of an array's memory."""
         result = types.Array(flat.dtype, 1, "C")
@@ -137,6 +159,14 @@ else:
     def offset(base: Any, start: Any) -> Any:
         """Return the pointer ``start`` places behind a pointer."""
         return base[start:]
+
+    def shifted(base: Any, start: Any) -> Any:
+        """Return the pointer ``start`` places behind a pointer; None where that is None."""
+        return None if base is None else base[start:]
+
+    def only_if(condition: Any, base: Any) -> Any:
+        """Return a pointer where the condition holds, else None."""
+        return base if condition else None
 
     def vector(flat: Any, start: Any, size: Any) -> Any:
         """Return the 1-D view ``flat[start : start + size]`` of an array's memory."""

@@ -1,0 +1,107 @@
+"""Copies of blocks of a matrix in the form that a product reads fastest.
+
+A *panel* is a block of B as wide as the tile, its rows one behind the other in the first cache:
+a matrix whose rows are a power of two apart finds only a few places there.  B's transpose is made
+in this form too.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+
+from fastnn.kernels.jit import intrinsic, types
+from fastnn.kernels.vector_function import VectorFunction, call_codegen
+from fastnn.kernels.views import LINE_BYTES
+
+_I64 = ir.IntType(64)
+
+#: Bytes of a panel: half of the smallest first cache.
+PANEL_BYTES = 24 * 1024
+
+
+def _pack(f: VectorFunction) -> None:
+    """Emit ``c[i, j] = a[i, j]``, and zeros from ``width`` up to a whole vector."""
+    b, arg, emit = f.builder, f.args, f.emit
+
+    def row(_: Any, state: list) -> list:
+        a, c = state
+
+        def vector(at: Any, _: list) -> list:
+            left = b.sub(arg["width"], at)
+            emit.store(emit.load(f.at(a, at), emit.first(left)), f.at(c, at))
+            return []
+
+        stop = b.add(arg["width"], _I64(emit.lanes - 1))
+        f.loop(_I64(0), stop, emit.lanes, [], vector)
+        return [f.at(a, arg["a_row"]), f.at(c, arg["c_row"])]
+
+    f.loop(_I64(0), arg["count"], 1, [arg["a"], arg["c"]], row)
+    b.ret_void()
+
+
+def _transpose(f: VectorFunction) -> None:
+    """Emit ``c[j, i] = a[i, j]`` for a block of up to lanes x lanes numbers.
+
+    Step s of log2(lanes) swaps the upper right and lower left s x s quarters of every
+    2s x 2s square; rows below the last are read as copies of it and not kept.
+    """
+    b, arg, emit = f.builder, f.args, f.emit
+    rows, columns = arg["rows"], arg["columns"]
+    lanes = range(emit.lanes)
+    other = [lane + emit.lanes for lane in lanes]
+    mask = emit.first(columns)
+    block = []
+    for i in lanes:
+        exists = b.icmp_signed("<", _I64(i), rows)
+        row = b.select(exists, _I64(i), b.sub(rows, _I64(1)))
+        block.append(emit.load(f.at(arg["a"], b.mul(row, arg["a_row"])), mask))
+    half = 1
+    while half < emit.lanes:
+        for i in lanes:
+            if not i & half:
+                low, high = block[i], block[i + half]
+                block[i] = emit.permute(
+                    low, [other[x - half] if x & half else x for x in lanes], high
+                )
+                block[i + half] = emit.permute(
+                    low, [other[x] if x & half else x + half for x in lanes], high
+                )
+        half *= 2
+    kept = emit.first(rows)
+    none = ir.Constant(emit.mask, [False] * emit.lanes)
+    for j in lanes:
+        exists = b.icmp_signed("<", _I64(j), columns)
+        place = f.at(arg["c"], b.mul(arg["c_row"], _I64(j)))
+        emit.store(block[j], place, b.select(exists, kept, none))
+    b.ret_void()
+
+
+@intrinsic
+def pack_(typing: Any, count: Any, width: Any, a: Any, a_row: Any, c: Any, c_row: Any) -> Any:
+    """Copy ``count`` rows of ``width`` numbers, with zeros up to a whole vector behind each."""
+    n = types.intp
+    return types.void(n, n, a, n, c, n), call_codegen(_pack, "count width a a_row c c_row")
+
+
+@intrinsic
+def transpose_block_(
+    typing: Any, rows: Any, columns: Any, a: Any, a_row: Any, c: Any, c_row: Any
+) -> Any:
+    """Write ``C = A^T`` of an A of ``rows`` by ``columns``, each 1 to the lanes of a vector."""
+    n = types.intp
+    signature = types.void(n, n, a, n, c, n)
+    return signature, call_codegen(_transpose, "rows columns a a_row c c_row")
+
+
+@intrinsic
+def panel_buffer(typing: Any, like: Any) -> Any:
+    """Return a pointer to `PANEL_BYTES` on the stack, which are the caller's until it ends."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(like.dtype)
+        with builder.goto_entry_block():
+            memory = builder.alloca(element, PANEL_BYTES // (like.dtype.bitwidth // 8))
+            memory.align = LINE_BYTES
+        return memory
+
+    return types.CPointer(like.dtype)(like), codegen
