@@ -15,10 +15,11 @@ import numpy as np
 
 from fastnn.errors import DivergenceWarning, choose, number
 from fastnn.kernels import optimizers
+from fastnn.kernels.blocked import BLOCK
 from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_, train_batches_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
-from fastnn.kernels.sgd import BLOCK, train_samples_
+from fastnn.kernels.sgd import train_samples_
 from fastnn.schedules import Adaptive, Schedule
 
 NATURAL_ORDER = np.empty(0, np.int64)
@@ -185,14 +186,13 @@ def slice_rows(plan: Plan, n_parameters: int) -> int:
     return max(1, int(_SLICE_FLOP / flop))
 
 
-def block_rows(plan: Plan, rows: Rows, decay: float) -> int:
+def block_rows(plan: Plan, rows: Rows) -> int:
     """Return the rows of a block of exact per-sample SGD; 1 where the row form is faster.
 
-    Measured: the blocked form wins from about 64 inputs on.  Weights that a block's decay
-    would shrink by more than half go row by row, for the sake of the digits.
+    Measured: the blocked form wins from about 64 inputs on.
     """
     wide = plan.sizes[0] >= 64 and plan.sizes[1] >= 8 and rows.indptr.size == 0
-    return BLOCK if wide and decay * BLOCK < 0.5 else 1
+    return BLOCK if wide else 1
 
 
 def train_epoch(
@@ -223,7 +223,7 @@ def train_epoch(
     )
     samples = batch_size == 1 and plain and not plan.dropout.any()
     large = batch_size > max(size, 1024)
-    block = block_rows(plan, rows, rate * rule.l2)
+    block = block_rows(plan, rows)
     gradient = np.zeros(0 if samples else parameters.size, parameters.dtype)
     start = 0
     while start < n:
