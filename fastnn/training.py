@@ -180,10 +180,17 @@ class Progress:
     history: History
 
 
-def slice_rows(plan: Plan, n_parameters: int) -> int:
-    """Return how many rows one kernel call may take."""
-    flop = 6 * n_parameters + 100 * int(plan.units[-1])
-    return max(1, int(_SLICE_FLOP / flop))
+def slice_rows(plan: Plan, n_parameters: int, rows: Rows | None = None) -> int:
+    """Return how many rows one kernel call may take.
+
+    ``rows`` that are only evaluated, without a step, cost no more than their non-zeros.
+    """
+    units = int(plan.units[-1])
+    if rows is not None and rows.indptr.size > 1:
+        absent = int(plan.sizes[0]) - rows.data.size / (rows.indptr.size - 1)
+        n_parameters -= int(absent * plan.sizes[1])
+        units -= int(absent)
+    return max(1, int(_SLICE_FLOP / (6 * n_parameters + 100 * units)))
 
 
 def block_rows(plan: Plan, rows: Rows) -> int:
@@ -293,7 +300,7 @@ def loss_and_gradients(
     totals = np.zeros(2)
     none = np.zeros((0, 0), parameters.dtype)
     rule = make_rule()
-    size = slice_rows(plan, parameters.size)
+    size = slice_rows(plan, parameters.size, rows)
     for start in range(0, n, size):
         stop = min(start + size, n)
         train_batches_(
@@ -327,7 +334,7 @@ def score(
     if targets is None:
         targets = Targets(np.empty((0, 1), dtype), np.empty(0, dtype))
     totals = np.zeros(2)
-    size = slice_rows(plan, parameters.size)
+    size = slice_rows(plan, parameters.size, rows)
     for start in range(0, n, size):
         stop = min(start + size, n)
         score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals)

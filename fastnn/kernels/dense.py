@@ -8,33 +8,38 @@ from fastnn.kernels.column_sums import column_sums_
 from fastnn.kernels.gemm import gemm_bias_, gemm_tn_, product_nt_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.views import constant, offset, vector
+from fastnn.kernels.sparse_row import sparse_outer_, sparse_products_
+from fastnn.kernels.views import constant, offset, pointer, vector
 
 
 @helper
 def sparse_row_forward_(job, i, W, b, z):
     """Write ``z = x W + b`` of CSR row ``i``."""
-    for k in range(b.size):
-        z[k] = b[k]
-    for p in range(job.indptr[i], job.indptr[i + 1]):
-        j = job.indices[p]
-        for k in range(b.size):
-            z[k] += job.data[p] * W[j, k]
+    first, stop = job.indptr[i], job.indptr[i + 1]
+    sparse_products_(
+        stop - first, b.size, offset(job.data, first), offset(job.indices, first),
+        pointer(W), pointer(b), pointer(z),
+    )  # fmt: skip
 
 
 @helper
 def sparse_row_update_(job, i, W, b, keep, step):
-    """Subtract the gradient of CSR row ``i``; without decay only its own rows of ``W`` change."""
+    """Subtract the gradient of CSR row ``i``; without decay only its own rows of ``W`` change.
+
+    Leaves the negative of ``step``.
+    """
     if keep != 1:
         for j in range(W.shape[0]):
             for k in range(W.shape[1]):
                 W[j, k] *= keep
-    for p in range(job.indptr[i], job.indptr[i + 1]):
-        j = job.indices[p]
-        for k in range(b.size):
-            W[j, k] -= job.data[p] * step[k]
     for k in range(b.size):
         b[k] -= step[k]
+        step[k] = -step[k]
+    first, stop = job.indptr[i], job.indptr[i + 1]
+    sparse_outer_(
+        stop - first, b.size, offset(job.data, first), offset(job.indices, first),
+        pointer(step), pointer(W),
+    )  # fmt: skip
 
 
 @helper
@@ -59,10 +64,11 @@ def sparse_gradient_(job, start, stop, delta, gW, gb, accumulate):
             gb[k] = constant(0, gb[0])
     for r in range(stop - start):
         i = row_number(job, start + r)
-        for p in range(job.indptr[i], job.indptr[i + 1]):
-            j = job.indices[p]
-            for k in range(gb.size):
-                gW[j, k] += job.data[p] * delta[r, k]
+        first, last = job.indptr[i], job.indptr[i + 1]
+        sparse_outer_(
+            last - first, gb.size, offset(job.data, first), offset(job.indices, first),
+            offset(pointer(delta), r * gb.size), pointer(gW),
+        )  # fmt: skip
         for k in range(gb.size):
             gb[k] += delta[r, k]
 

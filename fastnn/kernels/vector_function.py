@@ -10,9 +10,9 @@ from llvmlite import ir
 from fastnn.kernels.jit import types
 from fastnn.kernels.simd import Emitter, host_shape
 
-_I64 = ir.IntType(64)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 #: Names of arguments that are integers, or numbers of the pointers' precision; all others are
-#: pointers.
+#: pointers, ``indices`` to int32.
 _INTEGERS = (
     "count", "width", "n", "label", "rows", "columns", "blocks", "k",
     "a_row", "a_column", "b_row", "c_row", "start_row",
@@ -36,6 +36,7 @@ class VectorFunction:
         pointer = self.element.as_pointer()
         names = arguments.split()
         kinds = dict.fromkeys(_INTEGERS, _I64) | dict.fromkeys(_NUMBERS, self.element)
+        kinds["indices"] = _I32.as_pointer()
         signature = [kinds.get(argument, pointer) for argument in names]
         result = self.element if number else ir.VoidType()
         self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
