@@ -20,8 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD
 from fastnn.estimators.sgd_training import Parameters, make_rule, train
 from fastnn.inputs import as_rows
-from fastnn.kernels.linear import train_rows_, train_softmax_rows_
+from fastnn.kernels.linear import train_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
+from fastnn.kernels.linear_softmax import train_softmax_rows_
 from fastnn.network import Network
 
 
@@ -482,7 +483,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         -------
         array (n_samples, n_classes)
         """
-        return np.log(self.predict_proba(X))
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
 
 def _binary_accuracy(y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:

@@ -46,6 +46,8 @@ LOG2_E_64 = 1.4426950408889634
 # ln 2 in two parts, the first so short that its product with an exponent is exact.
 LN2_HIGH_32 = np.float32(0.693359375)
 LN2_LOW_32 = np.float32(-2.1219444005469057e-4)
+LN2_32 = np.float32(0.6931471805599453)
+LN2_64 = 0.6931471805599453
 LN2_HIGH_64 = float.fromhex("0x1.62e42fefa3800p-1")
 LN2_LOW_64 = float.fromhex("0x1.ef35793c76730p-45")
 INVERSE_SQRT_TWO_PI = 0.3989422804014327
@@ -153,6 +155,54 @@ def _exp_parts_64(x, tail):
 
 
 exp_parts = by_precision(_exp_parts_32, _exp_parts_64)
+
+
+def _exp_factors_32(x):
+    """Return ``n`` and ``p`` with ``exp(x) = 2^n p``, with few operations one after another.
+
+    For loops that wait for it.  The error is as if ``x`` were off by a unit in the last place;
+    beyond ``|x| = 80`` the result is any number.
+    """
+    shifted = x * LOG2_E_32 + MAGIC_32
+    r = x - (shifted - MAGIC_32) * LN2_32
+    r2 = r * r
+    q4 = (
+        np.float32(0.04166655421298415)
+        + r * np.float32(0.008363232883682618)
+        + r2 * np.float32(0.0013926250831497611)
+    )
+    q2 = np.float32(0.5) + r * np.float32(0.16666576666119928)
+    p = ((np.float32(1) + r) + r2 * q2) + (r2 * r2) * q4
+    return np.int32(np.float32(shifted).view(np.int32) - MAGIC_BITS_32), p
+
+
+def _exp_factors_64(x):
+    """Return ``n`` and ``p`` with ``exp(x) = 2^n p``, with few operations one after another.
+
+    For loops that wait for it.  The error is as if ``x`` were off by a unit in the last place;
+    beyond ``|x| = 80`` the result is any number.
+    """
+    shifted = x * LOG2_E_64 + MAGIC_64
+    r = x - (shifted - MAGIC_64) * LN2_64
+    r2 = r * r
+    r4 = r2 * r2
+    q2 = cubic(
+        r, r2, 0.5000000000000001, 0.16666666666666669, 0.041666666666623824, 0.008333333333330039
+    )
+    q6 = cubic(
+        r,
+        r2,
+        0.0013888888917367081,
+        0.00019841269863171557,
+        2.4801521057868204e-05,
+        2.7557268276905696e-06,
+    )
+    q10 = 2.7620201591031547e-07 + r * 2.5100472505694996e-08
+    p = ((1 + r) + r2 * q2) + (r2 * r4) * (q6 + r4 * q10)
+    return np.float64(shifted).view(np.int64) - MAGIC_BITS_64, p
+
+
+exp_factors = by_precision(_exp_factors_32, _exp_factors_64)
 
 
 def _log_parts_32(u):

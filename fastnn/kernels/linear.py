@@ -15,16 +15,27 @@ Steps, stopping quantities and their order are scikit-learn's, so that both foll
 rounding.  Scalars are float64 in both precisions.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.kernels.elementary import exp
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.linear_losses import loss_slope, loss_value
+from fastnn.kernels.linear_losses import loss_slope, loss_sum, loss_value
+from fastnn.kernels.linear_row import (
+    borrow_data,
+    prefetch_ahead_,
+    row_add_,
+    row_dot,
+    row_norms,
+    row_number,
+    row_squares,
+    row_truncate_,
+)
+from fastnn.kernels.packed import padded
+from fastnn.kernels.row import copy_, lanes_of
+from fastnn.kernels.row_block import BLOCK, N_PRODUCTS, PAIRS, add_rows_, block_products_
 from fastnn.kernels.simd import prefetch_
-from fastnn.kernels.views import constant
+from fastnn.kernels.views import aligned, constant, keep_alive, offset, pointer
 
 SCHEDULES = {
     name: code
@@ -32,12 +43,13 @@ SCHEDULES = {
 }
 CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2 = SCHEDULES.values()
 
-#: Slopes beyond are cut off, against overflow.
-MAX_SLOPE = 1e12
-#: Bytes of rows to fetch ahead, and the most rows.
+#: Bytes of dense rows to ask for ahead, and the most blocks.
 AHEAD_BYTES = 8192
-AHEAD_ROWS = 16
-CACHE_LINE = 64
+AHEAD_BLOCKS = 4
+#: Where the squared norms of a block's rows are among its products.
+SQUARE = BLOCK + PAIRS.index((0, 0))
+#: Scores whose losses are summed together.
+SCORES = 256
 
 
 class LinearRule(NamedTuple):
@@ -141,137 +153,6 @@ def permutation_(order, seed):
 
 
 @helper
-def row_number(order, t):
-    """Return the row visited at time ``t``; an empty ``order`` is the natural one."""
-    return order[t] if order.size > 0 else t
-
-
-@helper
-def row_dot(rows, i, W, k):
-    """Return ``x_i . W[k]``."""
-    total = constant(0, W[0, 0])
-    if rows.indptr.size == 0:
-        for j in range(W.shape[1]):
-            total += rows.dense[i, j] * W[k, j]
-    else:
-        for s in range(rows.indptr[i], rows.indptr[i + 1]):
-            total += rows.data[s] * W[k, np.uintp(rows.indices[s])]
-    return total
-
-
-@helper
-def row_squares(rows, i, like):
-    """Return ``|x_i|^2``."""
-    total = constant(0, like)
-    if rows.indptr.size == 0:
-        for j in range(rows.dense.shape[1]):
-            total += rows.dense[i, j] * rows.dense[i, j]
-    else:
-        for s in range(rows.indptr[i], rows.indptr[i + 1]):
-            total += rows.data[s] * rows.data[s]
-    return total
-
-
-@helper
-def row_add_(rows, i, c, W, k):
-    """Add ``c x_i`` to ``W[k]``."""
-    if rows.indptr.size == 0:
-        for j in range(W.shape[1]):
-            W[k, j] += c * rows.dense[i, j]
-    else:
-        for s in range(rows.indptr[i], rows.indptr[i + 1]):
-            W[k, np.uintp(rows.indices[s])] += c * rows.data[s]
-
-
-@helper
-def row_norms(rows, i, W, k):
-    """Return the sums of squares and of absolute values of the entries of ``W[k]`` that x_i has.
-
-    For a sparse row these are not the norms of ``W[k]``; scikit-learn stops by them all the same.
-    """
-    squares = constant(0, W[0, 0])
-    absolutes = constant(0, W[0, 0])
-    if rows.indptr.size == 0:
-        for j in range(W.shape[1]):
-            squares += W[k, j] * W[k, j]
-            absolutes += abs(W[k, j])
-    else:
-        for s in range(rows.indptr[i], rows.indptr[i + 1]):
-            w = W[k, np.uintp(rows.indices[s])]
-            squares += w * w
-            absolutes += abs(w)
-    return squares, absolutes
-
-
-@helper
-def truncated(w, charge_down, charge_up):
-    """Return ``w`` less ``charge_down`` if positive, plus ``charge_up`` if negative, not past 0."""
-    zero = constant(0, w)
-    if w > zero:
-        return max(zero, w - charge_down)
-    if w < zero:
-        return min(zero, w + charge_up)
-    return w
-
-
-@helper
-def row_truncate_(rows, i, u, scale, W, q, k):
-    """Charge the entries of ``W[k]`` that x_i has with the L1 penalty due."""
-    inverse = constant(1, u) / scale
-    if rows.indptr.size == 0:
-        for j in range(W.shape[1]):
-            w = W[k, j]
-            W[k, j] = truncated(w, (u + q[k, j]) * inverse, (u - q[k, j]) * inverse)
-            q[k, j] += scale * (W[k, j] - w)
-    else:
-        for s in range(rows.indptr[i], rows.indptr[i + 1]):
-            feature = np.uintp(rows.indices[s])
-            w = W[k, feature]
-            W[k, feature] = truncated(
-                w, (u + q[k, feature]) * inverse, (u - q[k, feature]) * inverse
-            )
-            q[k, feature] += scale * (W[k, feature] - w)
-
-
-@helper
-def prefetch_row_(rows, i, lanes):
-    """Fetch row ``i``; a cache line holds ``lanes`` numbers."""
-    if rows.indptr.size == 0:
-        d = rows.dense.shape[1]
-        for j in range(0, d, lanes):
-            prefetch_(rows.dense, i * d + j)
-    else:
-        for s in range(rows.indptr[i], rows.indptr[i + 1], lanes):
-            prefetch_(rows.data, s)
-            prefetch_(rows.indices, s)
-
-
-@helper
-def fold_scale_(model, averaging):
-    """Multiply the scale into ``W`` and make ``A`` the average; both stay what they stand for."""
-    state = model.state
-    scale = constant(state[SCALE], model.W[0, 0])
-    if averaging:
-        a = constant(state[AVERAGE_A], scale)
-        b = constant(1 / state[AVERAGE_B], scale)
-        for k in range(model.W.shape[0]):
-            for j in range(model.W.shape[1]):
-                model.A[k, j] = (model.A[k, j] + a * model.W[k, j]) * b
-        state[AVERAGE_A] = 0
-        state[AVERAGE_B] = 1
-    for k in range(model.W.shape[0]):
-        for j in range(model.W.shape[1]):
-            model.W[k, j] *= scale
-    state[SCALE] = 1
-
-
-@kernel
-def finish_(model):
-    """Make ``W`` the weights and ``A`` their average."""
-    fold_scale_(model, model.A.size > 0)
-
-
-@helper
 def scheduled_rate(rule, eta, t):
     """Return the learning rate of step ``t``."""
     if rule.schedule == OPTIMAL:
@@ -282,25 +163,58 @@ def scheduled_rate(rule, eta, t):
 
 
 @helper
-def passive_aggressive(rule, z, y, squares):
-    """Return the step that would correct the row, limited; NaN for an empty row under PA-I.
+def row_slope(rule, z, y, epsilon, squares):
+    """Return the loss's slope at a score, the step against which is a rate times it.
 
-    K. Crammer et al., Online passive-aggressive algorithms, JMLR 7, 2006.
+    A passive-aggressive step would correct the row, limited, whatever the rate (K. Crammer et al.,
+    Online passive-aggressive algorithms, JMLR 7, 2006); ``squares`` is ``|x|^2``, above 0 for PA-I.
     """
-    loss = float(loss_value(rule.loss, z, y, constant(rule.epsilon, z)))
-    direction = -float(loss_slope(rule.loss, z, y, constant(rule.epsilon, z)))
+    slope = loss_slope(rule.loss, z, y, epsilon)
+    if rule.schedule < PA1:
+        return slope
+    loss = float(loss_value(rule.loss, z, y, epsilon))
     if rule.schedule == PA1:
-        if squares == 0:
-            return math.nan
-        return direction * min(rule.eta0, loss / squares)
-    return direction * (loss / (squares + 0.5 / rule.eta0))
+        return slope * constant(min(rule.eta0, loss / squares), z)
+    return slope * constant(loss / (squares + 0.5 / rule.eta0), z)
 
 
 @helper
-def average_(rows, i, step, scale, model, k):
-    """Take the step of a row out of the sum that ``A`` stands for."""
-    c = constant(-model.state[AVERAGE_A] * step / scale, model.W[0, 0])
-    row_add_(rows, i, c, model.A, k)
+def smallest_scale(itemsize, averaging):
+    """Return the scale below which it is folded into the weights.
+
+    An average is the difference of numbers that grow as the scale falls, which costs digits.
+    """
+    if averaging:
+        return 1e-2
+    return 1e-9 if itemsize == 8 else 1e-6
+
+
+@helper
+def fold_(d, scale, a, b, V, A, averaging):
+    """Multiply the scale into the weights ``V``, and make ``A`` their average."""
+    if averaging:
+        for j in range(d):
+            A[j] = (A[j] + a * V[j]) * b
+    for j in range(d):
+        V[j] *= scale
+
+
+@kernel
+def finish_(model):
+    """Make ``W`` the weights and ``A`` their average."""
+    state = model.state
+    like = model.W[0, 0]
+    scale, a = constant(state[SCALE], like), constant(state[AVERAGE_A], like)
+    b = constant(1 / state[AVERAGE_B], like)
+    fold_(model.W.size, scale, a, b, pointer(model.W), pointer(model.A), model.A.size > 0)
+    state[AVERAGE_A], state[AVERAGE_B], state[SCALE] = 0, 1, 1
+
+
+@helper
+def copy_row_(d, V, W):
+    """Write the first ``d`` numbers of ``V`` to ``W``."""
+    for j in range(d):
+        W[j] = V[j]
 
 
 @kernel
@@ -322,124 +236,163 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     start, stop : int
         The part of the order to go through.
     """
-    W, b, state = model.W, model.b, model.state
-    like = W[0, 0]
-    lanes = CACHE_LINE // W.itemsize
-    ahead = min(max(AHEAD_BYTES // (W.itemsize * (1 + rows.dense.shape[1])), 2), AHEAD_ROWS)
-    epsilon = constant(rule.epsilon, like)
-    for n in range(start, stop):
-        i = row_number(order, n)
-        if n + ahead < stop:
-            prefetch_row_(rows, row_number(order, n + ahead), lanes)
-        t = state[T]
-        scale = state[SCALE]
-        eta = scheduled_rate(rule, state[ETA], t)
-        z = constant(scale, like) * row_dot(rows, i, W, 0) + constant(b[0], like)
-        if rule.watch_loss:
-            state[LOSS_SUM] += loss_value(rule.loss, z, y[i], epsilon)
-            if rule.watch_penalty:
-                state[PENALTY_SUM] += rule.alpha * (
-                    (1 - rule.l1_ratio) * 0.5 * state[SQUARES] + rule.l1_ratio * state[ABSOLUTES]
-                )
-        if rule.schedule >= PA1:
-            step = passive_aggressive(rule, z, y[i], float(row_squares(rows, i, like)))
-            if math.isnan(step):
-                continue
-        else:
-            slope = float(loss_slope(rule.loss, z, y[i], epsilon))
-            step = -eta * min(max(slope, -MAX_SLOPE), MAX_SLOPE)
-        step *= rule.positive_weight if y[i] > 0 else rule.negative_weight
-        if weight.size > 0:
-            step *= weight[i]
-
-        if rule.decay:
-            keep = max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha)
-            state[SCALE] *= keep
-            state[SQUARES] *= keep * keep
-            state[ABSOLUTES] *= keep
-            if state[SCALE] < (1e-9 if W.itemsize == 8 else 1e-6):
-                fold_scale_(model, model.A.size > 0)
-            scale = state[SCALE]
-        if step != 0:
-            row_add_(rows, i, constant(step / scale, like), W, 0)
-            if rule.watch_penalty:
-                squares, absolutes = row_norms(rows, i, W, 0)
-                state[SQUARES] = squares * scale * scale
-                state[ABSOLUTES] = absolutes * scale
-            if rule.fit_intercept:
-                b[0] += step * rule.intercept_rate
-        if 0 < rule.average <= t:
-            count = t - rule.average + 1
-            if step != 0:
-                average_(rows, i, step, scale, model, 0)
-            if count > 1:
-                state[AVERAGE_B] /= 1 - 1 / count
-            state[AVERAGE_A] += state[AVERAGE_B] * scale / count
-            model.a[0] += (b[0] - model.a[0]) / count
-        if rule.truncate:
-            state[U] += rule.l1_ratio * eta * rule.alpha
-            row_truncate_(rows, i, constant(state[U], like), constant(scale, like), W, model.q, 0)
-        state[T] = t + 1
-
-
-@kernel
-def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
-    """Make one step for each of rows ``order[start:stop]`` in turn, for the softmax of k scores.
-
-    The arguments are those of `train_rows_`; ``y`` (n,) holds the numbers of the classes, and the
-    loss is the cross-entropy.
-    """
-    W, b, state = model.W, model.b, model.state
-    like = W[0, 0]
-    n_out = W.shape[0]
-    steps = np.empty(n_out, W.dtype)
-    for n in range(start, stop):
-        i = row_number(order, n)
-        t = state[T]
-        scale = state[SCALE]
-        eta = scheduled_rate(rule, state[ETA], t)
-        largest = constant(-math.inf, like)
-        for k in range(n_out):
-            steps[k] = constant(scale, like) * row_dot(rows, i, W, k) + constant(b[k], like)
-            largest = max(largest, steps[k])
-        z_true = steps[int(y[i])]
-        total = constant(0, like)
-        for k in range(n_out):
-            steps[k] = exp(steps[k] - largest)
-            total += steps[k]
-        if rule.watch_loss:
-            state[LOSS_SUM] += math.log(float(total)) - float(z_true - largest)
-        if rule.watch_penalty:
-            state[PENALTY_SUM] += rule.alpha * (
-                (1 - rule.l1_ratio) * 0.5 * state[SQUARES] + rule.l1_ratio * state[ABSOLUTES]
-            )
-        rate = -eta * (weight[i] if weight.size > 0 else 1.0)
-        for k in range(n_out):
-            steps[k] *= constant(rate, like) / total
-        steps[int(y[i])] -= constant(rate, like)
-
-        if rule.decay:
-            state[SCALE] *= max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha)
-            if state[SCALE] < (1e-9 if W.itemsize == 8 else 1e-6):
-                fold_scale_(model, model.A.size > 0)
-            scale = state[SCALE]
-        averaging = 0 < rule.average <= t
-        count = t - rule.average + 1
-        for k in range(n_out):
-            row_add_(rows, i, constant(float(steps[k]) / scale, like), W, k)
-            if rule.fit_intercept:
-                b[k] += float(steps[k]) * rule.intercept_rate
-            if averaging:
-                average_(rows, i, float(steps[k]), scale, model, k)
-                model.a[k] += (b[k] - model.a[k]) / count
+    state = model.state
+    like = model.W[0, 0]
+    X = borrow_data(rows, y, weight, order, model.W.itemsize)
+    d = model.W.shape[1]
+    averaging = model.A.size > 0
+    blocked = not (X.sparse or rule.truncate)
+    width = padded(d, lanes_of(X.dense)) if blocked else 0
+    work = np.zeros(2 * width + N_PRODUCTS + 3 * X.line + 2 * SCORES, model.W.dtype)
+    products = aligned(work)
+    c, e = offset(products, N_PRODUCTS), offset(products, N_PRODUCTS + BLOCK)
+    scores = offset(products, N_PRODUCTS + X.line)
+    targets = offset(scores, SCORES)
+    V, A, q = pointer(model.W), pointer(model.A), pointer(model.q)
+    if blocked:
+        V = offset(targets, SCORES)
+        copy_(d, pointer(model.W), V)
         if averaging:
-            if count > 1:
-                state[AVERAGE_B] /= 1 - 1 / count
-            state[AVERAGE_A] += state[AVERAGE_B] * scale / count
-        if rule.truncate:
-            state[U] += rule.l1_ratio * eta * rule.alpha
-            for k in range(n_out):
-                row_truncate_(
-                    rows, i, constant(state[U], like), constant(scale, like), W, model.q, k
+            A = offset(V, width)
+            copy_(d, pointer(model.A), A)
+
+    epsilon = constant(rule.epsilon, like)
+    zero = constant(0, like)
+    smallest = smallest_scale(model.W.itemsize, averaging)
+    t, scale, u, bias = state[T], state[SCALE], state[U], model.b[0]
+    average_a, average_b, average_bias = state[AVERAGE_A], state[AVERAGE_B], model.a[0]
+    squares, absolutes = state[SQUARES], state[ABSOLUTES]
+    if blocked and rule.watch_penalty:  # anew, for rounding adds up over blocks
+        total = zero
+        for j in range(d):
+            total += V[j] * V[j]
+        squares = float(total) * scale * scale
+    ahead = min(max(AHEAD_BYTES // (d * model.W.itemsize) // BLOCK, 1), AHEAD_BLOCKS) * BLOCK
+    loss, penalty = 0.0, 0.0
+    n_scores = 0
+    n = start
+    while n < stop:
+        if blocked:
+            count = min(BLOCK, stop - n)
+            last, end = n + count - 1, stop - 1
+            x0 = offset(X.dense, row_number(X, n) * d)
+            x1 = offset(X.dense, row_number(X, min(n + 1, last)) * d)
+            x2 = offset(X.dense, row_number(X, min(n + 2, last)) * d)
+            x3 = offset(X.dense, row_number(X, last) * d)
+            i0 = row_number(X, min(n + ahead, end))
+            i1 = row_number(X, min(n + ahead + 1, end))
+            i2 = row_number(X, min(n + ahead + 2, end))
+            i3 = row_number(X, min(n + ahead + 3, end))
+            prefetch_(X.y, i0)
+            prefetch_(X.y, i1)
+            prefetch_(X.y, i2)
+            prefetch_(X.y, i3)
+            p2, p3 = offset(X.dense, i2 * d), offset(X.dense, i3 * d)
+            block_products_(
+                d, x0, x1, x2, x3, offset(X.dense, i0 * d), offset(X.dense, i1 * d), V, products
+            )  # fmt: skip
+            z0, z1, z2, z3 = products[0], products[1], products[2], products[3]
+            g1, g2, g3 = products[4], products[5], products[6]
+            h2, h3, k3 = products[7], products[8], products[9]
+        else:
+            count = 1
+            i = row_number(X, n)
+            prefetch_ahead_(X, n, stop)
+            z0 = row_dot(X, i, V)
+            z1 = z2 = z3 = g1 = g2 = g3 = h2 = h3 = k3 = zero
+            if rule.schedule >= PA1:
+                products[SQUARE] = row_squares(X, i, like)
+        # Sums in the precision of the scores are good for a block, and ready sooner.
+        near = constant(bias, like)
+        changed = False
+        s = 0
+        while s < count:
+            i = row_number(X, n + s)
+            eta = scheduled_rate(rule, state[ETA], t)
+            keep = max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha) if rule.decay else 1.0
+            if s > 0 and scale * keep < smallest:
+                break  # only whole weights can be folded: this row begins the next block
+            z = constant(scale, like) * z0 + near
+            row_size = float(products[SQUARE + s])
+            counts = not (rule.schedule == PA1 and row_size == 0)
+            rate = rule.positive_weight if X.y[i] > 0 else rule.negative_weight
+            if X.weighted:
+                rate *= X.weight[i]
+            if rule.schedule < PA1:
+                rate *= eta
+            if not counts:
+                rate, keep, row_size = 0.0, 1.0, 1.0
+            scores[n_scores] = z
+            targets[n_scores] = X.y[i]
+            n_scores += 1
+            penalty += (1 - rule.l1_ratio) * 0.5 * squares + rule.l1_ratio * absolutes
+
+            scale *= keep
+            if scale < smallest:
+                f, a, b = (
+                    constant(scale, like),
+                    constant(average_a, like),
+                    constant(average_b, like),
                 )
-        state[T] = t + 1
+                fold_(d, f, a, constant(1, like) / b, V, A, averaging)
+                z1, z2, z3 = z1 * f, z2 * f, z3 * f
+                average_a, average_b, scale = 0.0, 1.0, 1.0
+            slope = row_slope(rule, z, X.y[i], epsilon, row_size)
+            factor = slope * constant(-rate / scale, like)
+            step = float(slope) * -rate
+            absolutes *= keep
+            squares *= keep * keep
+            if blocked:
+                c[s] = factor
+                e[s] = constant(-average_a, like) * factor
+                changed = changed or step != 0
+                squares += step * (2 * keep * (float(z) - bias) + step * row_size)
+            elif step != 0:
+                row_add_(X, i, factor, V)
+                if averaging:
+                    row_add_(X, i, constant(-average_a, like) * factor, A)
+                if rule.watch_penalty:
+                    near_squares, near_absolutes = row_norms(X, i, V)
+                    squares = float(near_squares) * scale * scale
+                    absolutes = float(near_absolutes) * scale
+            if rule.fit_intercept:
+                bias += step * rule.intercept_rate
+                near -= slope * constant(rate * rule.intercept_rate, like)
+            if counts and 0 < rule.average <= t:
+                number = t - rule.average + 1
+                if number > 1:
+                    average_b /= 1 - 1 / number
+                average_a += average_b * scale / number
+                average_bias += (bias - average_bias) / number
+            if counts and rule.truncate:
+                u += rule.l1_ratio * eta * rule.alpha
+                row_truncate_(X, i, constant(u, like), constant(scale, like), V, q)
+            if counts:
+                t += 1
+            z0, z1, z2 = z1 + factor * g1, z2 + factor * g2, z3 + factor * g3
+            g1, g2, g3, h2, h3 = h2, h3, zero, k3, zero
+            s += 1
+        n += s
+        if blocked and changed:
+            for r in range(s, BLOCK):
+                c[r] = e[r] = zero
+            add_rows_(d, x0, x1, x2, x3, p2, p3, c, V)
+            if averaging:
+                add_rows_(d, x0, x1, x2, x3, p2, p3, e, A)
+        if n_scores > SCORES - BLOCK or n >= stop:
+            if rule.watch_loss:
+                loss += loss_sum(rule.loss, n_scores, scores, targets, epsilon)
+            n_scores = 0
+
+    if blocked:
+        copy_row_(d, V, pointer(model.W))
+        if averaging:
+            copy_row_(d, A, pointer(model.A))
+    model.b[0], model.a[0] = bias, average_bias
+    state[T], state[SCALE], state[U] = t, scale, u
+    state[AVERAGE_A], state[AVERAGE_B] = average_a, average_b
+    state[SQUARES], state[ABSOLUTES] = squares, absolutes
+    state[LOSS_SUM] += loss
+    if rule.watch_penalty:
+        state[PENALTY_SUM] += rule.alpha * penalty
+    keep_alive((work,))

@@ -61,11 +61,7 @@ def _combine(f: VectorFunction) -> None:
 
 
 def _dots(f: VectorFunction) -> None:
-    """Emit ``out_i = [start_i +] W_i . v``, and the start or 0 in the padding of ``out``.
-
-    The products of up to ``lanes`` rows are summed together: each round adds half the lanes of
-    a vector to the other half, and puts two rows into one vector.
-    """
+    """Emit ``out_i = [start_i +] W_i . v``, and the start or 0 in the padding of ``out``."""
     b, arg, emit = f.builder, f.args, f.emit
     lanes = emit.lanes
 
@@ -84,21 +80,7 @@ def _dots(f: VectorFunction) -> None:
             return [emit.multiply_add(w, v, s) for w, s in zip(W, sums, strict=True)]
 
         sums: list = f.loop(_I64(0), arg["width"], lanes, [emit.zero] * rows, add)[1:]
-        sums += [None] * (lanes - rows)
-        half = lanes // 2
-        while half:
-            # Lanes with bit `half` clear end up with the sums of x, the others with those of y.
-            low = [lane if not lane & half else lane + lanes - half for lane in range(lanes)]
-            high = [lane + half if not lane & half else lane + lanes for lane in range(lanes)]
-            other = [lane ^ half for lane in range(lanes)]
-            for r in range(half):
-                x, y = sums[r], sums[r + half]
-                if y is not None:
-                    sums[r] = b.fadd(emit.permute(x, low, y), emit.permute(x, high, y))
-                elif x is not None:
-                    sums[r] = b.fadd(x, emit.permute(x, other))
-            half //= 2
-        return sums[0]
+        return f.sum_each(sums)
 
     def block(i: Any, _: list) -> list:
         left = b.sub(arg["count"], i)

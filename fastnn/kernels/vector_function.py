@@ -120,6 +120,30 @@ class VectorFunction:
             node.add_incoming(value, inside)
         return nodes
 
+    def sum_each(self, sums: list) -> Any:
+        """Return the vector of the sums over the lanes of each of up to ``lanes`` vectors.
+
+        They are summed together: each round adds half the lanes of a vector to the other half,
+        and puts two vectors into one.
+        """
+        b, emit = self.builder, self.emit
+        lanes = emit.lanes
+        sums = sums + [None] * (lanes - len(sums))
+        half = lanes // 2
+        while half:
+            # Lanes with bit `half` clear end up with the sums of x, the others with those of y.
+            low = [lane if not lane & half else lane + lanes - half for lane in range(lanes)]
+            high = [lane + half if not lane & half else lane + lanes for lane in range(lanes)]
+            other = [lane ^ half for lane in range(lanes)]
+            for r in range(half):
+                x, y = sums[r], sums[r + half]
+                if y is not None:
+                    sums[r] = b.fadd(emit.permute(x, low, y), emit.permute(x, high, y))
+                elif x is not None:
+                    sums[r] = b.fadd(x, emit.permute(x, other))
+            half //= 2
+        return sums[0]
+
     def fold(self, operation: Any, x: Any) -> Any:
         """Return a vector of which every lane is the operation over all lanes of ``x``."""
         half = self.emit.lanes // 2

@@ -1,0 +1,96 @@
+"""Stochastic gradient descent for the softmax of several linear scores."""
+
+import math
+
+import numpy as np
+
+from fastnn.kernels.elementary import exp
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.linear import (
+    AVERAGE_A,
+    AVERAGE_B,
+    ETA,
+    LOSS_SUM,
+    SCALE,
+    T,
+    U,
+    fold_,
+    scheduled_rate,
+    smallest_scale,
+)
+from fastnn.kernels.linear_row import (
+    borrow_data,
+    prefetch_ahead_,
+    row_add_,
+    row_dot,
+    row_number,
+    row_truncate_,
+)
+from fastnn.kernels.views import constant, offset, pointer
+
+
+@kernel
+def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
+    """Make one step for each of rows ``order[start:stop]`` in turn, for the softmax of k scores.
+
+    The arguments are those of `train_rows_`; ``y`` (n,) holds the numbers of the classes, and the
+    loss is the cross-entropy.
+    """
+    b, state = model.b, model.state
+    like = model.W[0, 0]
+    n_out, d = model.W.shape
+    X = borrow_data(rows, y, weight, order, model.W.itemsize)
+    V, A, q = pointer(model.W), pointer(model.A), pointer(model.q)
+    averaging = model.A.size > 0
+    smallest = smallest_scale(model.W.itemsize, averaging)
+    steps = np.empty(n_out, model.W.dtype)
+    for n in range(start, stop):
+        i = row_number(X, n)
+        prefetch_ahead_(X, n, stop)
+        t, scale = state[T], state[SCALE]
+        eta = scheduled_rate(rule, state[ETA], t)
+        largest = constant(-math.inf, like)
+        for k in range(n_out):
+            z = constant(scale, like) * row_dot(X, i, offset(V, k * d)) + constant(b[k], like)
+            steps[k] = z
+            largest = max(largest, z)
+        label = int(X.y[i])
+        surprise = float(largest - steps[label])
+        total = constant(0, like)
+        for k in range(n_out):
+            steps[k] = exp(steps[k] - largest)
+            total += steps[k]
+        if rule.watch_loss:
+            state[LOSS_SUM] += surprise + math.log(float(total))
+        rate = -eta * (X.weight[i] if X.weighted else 1.0)
+        for k in range(n_out):
+            steps[k] *= constant(rate, like) / total
+        steps[label] -= constant(rate, like)
+
+        if rule.decay:
+            scale *= max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha)
+            if scale < smallest:
+                a, one = constant(state[AVERAGE_A], like), constant(1, like)
+                f, o = constant(scale, like), one / constant(state[AVERAGE_B], like)
+                fold_(n_out * d, f, a, o, V, A, averaging)
+                state[AVERAGE_A], state[AVERAGE_B], scale = 0, 1, 1.0
+            state[SCALE] = scale
+        counted = 0 < rule.average <= t
+        number = t - rule.average + 1
+        state[U] += rule.l1_ratio * eta * rule.alpha
+        for k in range(n_out):
+            step = constant(float(steps[k]) / scale, like)
+            row_add_(X, i, step, offset(V, k * d))
+            if rule.fit_intercept:
+                b[k] += float(steps[k]) * rule.intercept_rate
+            if counted:
+                row_add_(X, i, constant(-state[AVERAGE_A], like) * step, offset(A, k * d))
+                model.a[k] += (b[k] - model.a[k]) / number
+            if rule.truncate:
+                u, f = constant(state[U], like), constant(scale, like)
+                row_truncate_(X, i, u, f, offset(V, k * d), offset(q, k * d))
+        if counted:
+            if number > 1:
+                state[AVERAGE_B] /= 1 - 1 / number
+            state[AVERAGE_A] += state[AVERAGE_B] * scale / number
+        state[T] = t + 1

@@ -1,0 +1,221 @@
+"""The kernels of linear models: products of a block, slopes, and a reference in plain NumPy."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from scipy import sparse
+
+from fastnn.inputs import as_rows
+from fastnn.kernels import linear, linear_losses, row_block
+from fastnn.kernels.jit import JIT, kernel
+from fastnn.kernels.linear_softmax import train_softmax_rows_
+from fastnn.kernels.row import lanes_of
+from fastnn.kernels.views import constant, pointer
+
+pytestmark = pytest.mark.kernel
+
+COUNTS = [1, 2, 3, 7, 8, 15, 16, 17, 33, 70] if JIT else [1, 2, 5, 9]
+N, D = 11, 5
+EVERY_ROW = np.arange(N, dtype=np.int32)
+
+
+@kernel
+def lanes(x):
+    return lanes_of(pointer(x))
+
+
+@kernel
+def products(n, X, W, out):
+    x0, x1, x2, x3 = pointer(X[0]), pointer(X[1]), pointer(X[2]), pointer(X[3])
+    row_block.block_products_(n, x0, x1, x2, x3, x0, x1, pointer(W), pointer(out))
+
+
+@kernel
+def add(n, X, c, W):
+    x0, x1, x2, x3 = pointer(X[0]), pointer(X[1]), pointer(X[2]), pointer(X[3])
+    row_block.add_rows_(n, x0, x1, x2, x3, x0, x1, pointer(c), pointer(W))
+
+
+@kernel
+def losses(code, z, y, epsilon, values, slopes):
+    for i in range(z.size):
+        values[i] = linear_losses.loss_value(code, z[i], y[i], constant(epsilon, z[i]))
+        slopes[i] = linear_losses.loss_slope(code, z[i], y[i], constant(epsilon, z[i]))
+    return linear_losses.loss_sum(code, z.size, pointer(z), pointer(y), constant(epsilon, z[0]))
+
+
+@pytest.mark.parametrize("n", COUNTS)
+def test_products_of_a_block(n, precision, eps, rng):
+    """Neither is read nor written what lies behind a row or behind the padding."""
+    whole = -(-n // lanes(np.zeros(1, precision))) * lanes(np.zeros(1, precision))
+    X = np.full((4, n + 1), np.nan, precision)
+    X[:, :n] = rng.normal(size=(4, n))
+    W = np.zeros(whole + 1, precision)
+    W[:n] = rng.normal(size=n)
+    W[-1] = 77
+    out = np.full(row_block.N_PRODUCTS, 9, precision)
+    products(n, X, W, out)
+    exact = X[:, :n].astype(float)
+    expected = [x @ W[:n] for x in exact]
+    expected += [exact[r] @ exact[s] for r, s in row_block.PAIRS]
+    np.testing.assert_allclose(out[: len(expected)], expected, rtol=0, atol=8 * eps * (n + 4))
+
+    c = np.array([0.5, -1, 2, 0], precision)
+    expected = W[:n] + c @ exact
+    add(n, X, c, W)
+    np.testing.assert_allclose(W[:n], expected, rtol=0, atol=16 * eps)
+    assert W[-1] == 77
+    assert not W[n:-1].any()
+
+
+@pytest.mark.parametrize("name", linear_losses.TABLE)
+def test_slopes_are_derivatives_of_values(name, rng):
+    """Away from the kinks, which no point is near."""
+    y = np.tile(linear_losses.TABLE[name].labels, 40)
+    z = rng.uniform(-3, 3, y.size)
+    if linear_losses.TABLE[name].regression:
+        y = rng.normal(size=y.size)
+    code, h = linear_losses.CODES[name], 1e-6
+    values, slopes, other = np.empty_like(z), np.empty_like(z), np.empty_like(z)
+    total = losses(code, z, y, 0.3, values, slopes)
+    assert total == pytest.approx(values.sum(), rel=1e-13)
+    above, below = np.empty_like(z), np.empty_like(z)
+    losses(code, z + h, y, 0.3, above, other)
+    losses(code, z - h, y, 0.3, below, other)
+    np.testing.assert_allclose(slopes, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+    assert np.abs(slopes).max() > 0.1
+
+
+def test_slope_of_the_log_loss(precision, eps):
+    """Exact to the rounding of its argument, finite at the ends, and NaN for NaN."""
+    z = np.concatenate([np.linspace(-90, 90, 721), [1e30, -1e30, np.inf, -np.inf, np.nan]])
+    z = z.astype(precision)
+    values, slopes = np.empty_like(z), np.empty_like(z)
+    for y in (0, 1, 0.25):
+        losses(linear_losses.CODES["log_loss"], z, np.full_like(z, y), 0, values, slopes)
+        for point, slope in zip(z[:721], slopes, strict=False):
+            with mpmath.workprec(200):
+                e = mpmath.exp(-mpmath.mpf(float(point)))
+                exact = float(((1 - mpmath.mpf(y)) - mpmath.mpf(y) * e) / (1 + e))
+            # A unit of z changes a slope near 0 by |z| units of its own; far out it is the limit.
+            assert abs(slope - exact) <= (abs(point) + 4) * eps * abs(exact) + 1e-34 + (
+                4 * eps if 0 < y < 1 else 0
+            )
+        np.testing.assert_allclose(slopes[721:725], [1 - y, -y, 1 - y, -y], rtol=0, atol=0)
+        assert np.isnan(slopes[725])
+
+
+def new_model(shape, precision, rule):
+    W = np.zeros(shape, precision)
+    empty = np.empty((0, 0), precision)
+    state = np.zeros(linear.N_STATE)
+    state[[linear.T, linear.ETA, linear.SCALE, linear.AVERAGE_B]] = 1, rule.eta0, 1, 1
+    return linear.Model(
+        W,
+        np.zeros(shape[0]),
+        np.zeros(shape, precision) if rule.average else empty,
+        np.zeros(shape[0]),
+        np.zeros(shape, precision) if rule.truncate else empty,
+        state,
+    )
+
+
+def new_rule(**changes):
+    rule = linear.LinearRule(
+        loss=linear_losses.CODES["log_loss"], epsilon=0.1, schedule=linear.INVSCALING, eta0=0.5,
+        power_t=0.5, optimal_init=0.0, alpha=0.01, l1_ratio=0.0, decay=True, truncate=False,
+        positive_weight=1.5, negative_weight=0.5, fit_intercept=True, intercept_rate=1.0,
+        average=0.0, watch_loss=True, watch_penalty=True,
+    )  # fmt: skip
+    return rule._replace(**changes)
+
+
+def plain_sgd(rule, X, y, weight, order):
+    """Return the weights, intercept, averages and sums after one epoch, in the obvious way."""
+    w, b, mean_w, mean_b = np.zeros(X.shape[1]), 0.0, np.zeros(X.shape[1]), 0.0
+    loss = penalty = 0.0
+    for t, i in enumerate(order, start=1):
+        z, eta = w @ X[i] + b, rule.eta0 / t**rule.power_t
+        loss += math.log1p(math.exp(-z if y[i] else z))
+        penalty += 0.5 * rule.alpha * (w @ w)
+        step = -eta * (1 / (1 + math.exp(-z)) - y[i]) * weight[i]
+        step *= rule.positive_weight if y[i] else rule.negative_weight
+        w = max(0, 1 - eta * rule.alpha) * w + step * X[i]
+        b += step
+        if t >= rule.average > 0:
+            mean_w += (w - mean_w) / (t - rule.average + 1)
+            mean_b += (b - mean_b) / (t - rule.average + 1)
+    return w, b, mean_w, mean_b, loss, penalty
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("average", [0, 1, 6])
+@pytest.mark.parametrize("alpha", [0.01, 1.3, 1e6], ids=["mild", "folded", "to zero"])
+def test_against_plain_sgd(layout, average, alpha, precision, eps, rng):
+    """Blocks, slices and folded scales make the plain sequence of weights.
+
+    With ``alpha`` 1.3 the scale is folded in the middle of blocks, with 1e6 at every row.
+    """
+    rule = new_rule(average=float(average), alpha=alpha)
+    if alpha > 1:  # weights that shrink to 0.01 a row, so that some rows make a fold
+        rule = rule._replace(power_t=0.0, eta0=(1 - 0.01) / alpha)
+    if alpha > 100:
+        rule = rule._replace(eta0=1.0)
+    X, y = rng.normal(size=(N, D)).astype(precision), rng.integers(0, 2, N).astype(precision)
+    weight, order = rng.uniform(0.5, 2, N).astype(precision), rng.permutation(EVERY_ROW)
+    w, b, mean_w, mean_b, loss, penalty = plain_sgd(rule, X.astype(float), y, weight, order)
+    model = new_model((1, D), precision, rule)
+    rows = as_rows(layout(X), np.dtype(precision))
+    for start, stop in ((0, 3), (3, N)):
+        linear.train_rows_(rule, model, rows, y, weight, order, start, stop)
+    state = model.state
+    tolerance = {"rtol": 100 * eps, "atol": 100 * eps}
+    np.testing.assert_allclose(state[linear.LOSS_SUM], loss, **tolerance)
+    np.testing.assert_allclose(state[linear.PENALTY_SUM], penalty, **tolerance)
+    linear.finish_(model)
+    np.testing.assert_allclose(model.W[0], w, **tolerance)
+    np.testing.assert_allclose(model.b[0], b, **tolerance)
+    assert state[linear.T] == N + 1
+    if average:  # the difference of numbers that are larger the smaller the scale
+        np.testing.assert_allclose(model.A[0], mean_w, rtol=1e3 * eps, atol=1e3 * eps)
+        np.testing.assert_allclose(model.a[0], mean_b, **tolerance)
+
+
+@pytest.mark.parametrize("schedule", [linear.PA1, linear.PA2])
+def test_dense_rows_as_sparse_ones(schedule, rng):
+    """A passive-aggressive step on a row of zeros, and every layout, leave one path."""
+    rule = new_rule(
+        loss=linear_losses.CODES["hinge"], schedule=schedule, average=2.0, decay=False,
+        watch_penalty=False,
+    )  # fmt: skip
+    X, y = rng.normal(size=(N, D)), rng.choice([-1.0, 1.0], N)
+    X[[0, 5, 6]] = 0
+    found = []
+    for layout in (np.asarray, sparse.csr_array):
+        model = new_model((1, D), "float64", rule)
+        rows = as_rows(layout(X), np.dtype("f8"))
+        linear.train_rows_(rule, model, rows, y, np.empty(0), EVERY_ROW[:0], 0, N)
+        linear.finish_(model)
+        steps = model.state[[linear.T]]
+        found.append(np.concatenate([model.W[0], model.b, model.A[0], model.a, steps]))
+    assert np.abs(found[0][:D]).min() > 1e-3
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
+def test_softmax_of_two_scores_is_a_sigmoid(layout, rng):
+    """Steps on both scores move their difference twice as far as one step on a single score."""
+    X, y = rng.normal(size=(N, D)), rng.integers(0, 2, N).astype(float)
+    rule = new_rule(positive_weight=1.0, negative_weight=1.0, average=3.0)
+    both, one = new_model((2, D), "float64", rule), new_model((1, D), "float64", rule)
+    rows, weight = as_rows(layout(X), np.dtype("f8")), rng.uniform(0.5, 2, N)
+    train_softmax_rows_(rule, both, rows, y, weight, EVERY_ROW, 0, N)
+    linear.train_rows_(rule, one, rows, y, 2 * weight, EVERY_ROW, 0, N)
+    np.testing.assert_allclose(both.state[linear.LOSS_SUM], one.state[linear.LOSS_SUM])
+    for model in (both, one):
+        linear.finish_(model)
+    np.testing.assert_allclose(both.W[1] - both.W[0], one.W[0], rtol=1e-10)
+    np.testing.assert_allclose(both.A[1] - both.A[0], one.A[0], rtol=1e-10)
+    np.testing.assert_allclose(both.b[1] - both.b[0], one.b[0], rtol=1e-10)
