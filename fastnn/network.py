@@ -16,6 +16,7 @@ from fastnn.inputs import as_numbers, check_finite, check_rows, check_targets, n
 from fastnn.kernels import activations, losses
 from fastnn.kernels.plan import Plan, Rows, Targets
 from fastnn.kernels.sgd import train_samples_
+from fastnn.online import OneRow, all_finite
 from fastnn.progress import ProgressBar
 from fastnn.schedules import Schedule, as_schedule
 from fastnn.training import (
@@ -31,6 +32,11 @@ from fastnn.training import (
 )
 
 PRECISIONS = ("float32", "float64")
+
+_TRANSIENT = ("plan", "_row")
+_REAL = (int, float, np.integer, np.floating)
+#: What a number may be that is a target of each kind.
+_TARGETS = {"probability": (0, 1), "class": (0, 1), "count": (0, math.inf)}
 
 
 def make_plan(
@@ -133,6 +139,7 @@ class Network:
         for W in self.weights:
             W[:] = initializers.draw(init, self._rng, *W.shape)
         self._optimizer_state: tuple[str, OptimizerState] | None = None
+        self._row: OneRow | None = None
 
     def _lay_out(self) -> None:
         self.plan = make_plan(
@@ -233,6 +240,9 @@ class Network:
             The loss or a parameter became NaN or inf; the parameters before the step are kept.
         """
         rate = number("learning_rate", learning_rate, low=0, closed="left")
+        found = self._quick_step(x, y, rate)
+        if found is not None:
+            return found
         if not scipy.sparse.issparse(x):
             x = as_numbers(x, self.dtype, "x").reshape(1, -1)
         y = as_numbers(y, self.dtype, "y").reshape(1, -1)
@@ -243,7 +253,7 @@ class Network:
             self.plan, parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, 1, totals
         )
         loss = float(totals[0])
-        if not (math.isfinite(loss) and np.isfinite(parameters).all()):
+        if not (math.isfinite(loss) and all_finite(parameters)):
             parameters[:] = before
             warnings.warn(
                 f"A step with learning rate {rate:g} diverged: the loss or a parameter is not "
@@ -252,6 +262,28 @@ class Network:
                 stacklevel=2,
             )
         return loss
+
+    def _quick_step(self, x: Any, y: Any, rate: float) -> float | None:
+        """Make a step on a sample that needs no conversion; None where it does, or diverged."""
+        if type(x) is not np.ndarray or x.dtype != self.dtype or not isinstance(y, _REAL):
+            return None
+        row = self._row
+        if row is None or row.parameters is not self._parameters:
+            row = self._row = OneRow(self.plan, self._parameters, 1)
+        low, high = _TARGETS.get(losses.TABLE[self.loss_name].targets, (-math.inf, math.inf))
+        n_out = self.layer_sizes[-1]
+        if self.loss_name == "cross_entropy":
+            high = n_out - 1
+        elif n_out > 1:
+            return None
+        if x.shape != row.x.shape or not low <= float(y) <= high:
+            return None
+        if n_out > 1 and y != int(y):
+            return None
+        row.x[:] = x
+        row.y[0] = y
+        loss = row.descend(rate)
+        return None if row.undone else loss
 
     def fit(
         self,
@@ -442,10 +474,11 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the plan out: its codes may differ in another version, the names do not."""
-        return {name: value for name, value in self.__dict__.items() if name != "plan"}
+        return {name: value for name, value in self.__dict__.items() if name not in _TRANSIENT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._row = None
         self._lay_out()
 
 

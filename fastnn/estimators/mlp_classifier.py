@@ -1,5 +1,6 @@
 """`MLPClassifier`: scikit-learn's network over fastnn's kernels."""
 
+import math
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -14,14 +15,11 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastnn.estimators.labels import Labels, weigh_rows
-from fastnn.estimators.multilayer import (
-    FLOATS,
-    BaseMultilayerPerceptron,
-    is_stochastic,
-    store_parameters,
-)
+from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron, store_parameters
+from fastnn.estimators.online import is_stochastic
 from fastnn.estimators.validation import check_given
 from fastnn.network import Network
+from fastnn.online import OneRow
 
 #: Losses whose predictions estimate the probabilities of 0/1 targets.
 PROPER = ("log_loss", "squared_error", "poisson")
@@ -414,6 +412,36 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
     def _soften_(self, targets: np.ndarray, order: np.ndarray) -> None:
         if self.label_smoothing > 0:
             self._labels.soften_(targets, order, self.label_smoothing)
+
+    def _target_row(self) -> np.ndarray:
+        labels = self._labels
+        columns = (
+            [[part[0] for part in labels.classes]]
+            if labels.kind == "multioutput"
+            else [np.zeros(labels.n_outputs) if labels.kind == "multilabel" else labels.classes[0]]
+        )
+        return self._encode(np.array(columns), np.dtype(float))[0]
+
+    def _encode_one(self, y: Any, row: OneRow) -> None:
+        self._labels.encode_one(y, row.y)
+        if self.label_smoothing > 0:
+            self._labels.soften_(row.y.reshape(1, -1), np.zeros(1, int), self.label_smoothing)
+        if self.class_weight is not None:
+            row.weight[0] = self._weight_of_one(y)
+
+    def _weight_of_one(self, y: Any) -> float:
+        """Return the weight of one row's classes."""
+        if isinstance(self.class_weight, dict):
+            return self.class_weight.get(y, 1.0)
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight 'balanced' is not supported for learn_one")
+        pairs = zip(self.class_weight, y, strict=True)
+        return math.prod(weights.get(label, 1.0) for weights, label in pairs)
+
+    def _decode_one(self, row: OneRow) -> Any:
+        if self.loss == "log_loss":
+            return self._labels.decode_one(row.predict(linked=False), 0.0)
+        return self._labels.decode_one(row.predict(linked=True), 0.5)
 
     def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
         if self._labels.kind == "multilabel":

@@ -10,15 +10,12 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from fastnn.estimators.multilayer import (
-    FLOATS,
-    BaseMultilayerPerceptron,
-    is_stochastic,
-    store_parameters,
-)
+from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron, store_parameters
+from fastnn.estimators.online import is_stochastic
 from fastnn.estimators.validation import check_given
 from fastnn.inputs import check_targets
 from fastnn.kernels import losses
+from fastnn.online import OneRow
 
 
 class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
@@ -262,6 +259,16 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
             n_outputs=self.n_outputs_, dtype=dtype,
         )  # fmt: skip
         return checked.y
+
+    def _target_row(self) -> np.ndarray:
+        return np.zeros(self.n_outputs_)
+
+    def _encode_one(self, y: Any, row: OneRow) -> None:
+        row.y[:] = y
+
+    def _decode_one(self, row: OneRow) -> Any:
+        outputs = row.predict(linked=True)
+        return float(outputs[0]) if outputs.size == 1 else outputs.copy()
 
     def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
         return r2_score(y, outputs.reshape(y.shape), sample_weight=weight)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastnn import schedules
 from fastnn.estimators.callbacks import CallbackMixin
 from fastnn.estimators.initial import draw_initial_, take_initial_
+from fastnn.estimators.online import OnlineMixin
 from fastnn.estimators.optimizer import STOCHASTIC, Optimizer, warn_of_ignored
 from fastnn.estimators.quasi_newton import Minimization
 from fastnn.estimators.stochastic import Descent, Task
@@ -35,12 +36,7 @@ def store_parameters(estimator: BaseEstimator, given: dict[str, Any]) -> None:
         setattr(estimator, name, given[name])
 
 
-def is_stochastic(estimator: "BaseMultilayerPerceptron") -> bool:
-    """Return whether an estimator's solver goes by steps, else raise AttributeError."""
-    return estimator._check_solver()
-
-
-class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
+class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
     """Base of the two; the parameters are described there.
 
     ``coefs_`` and ``intercepts_`` are views of the flat parameter vector of a `Network`.  Arrays
@@ -323,7 +319,7 @@ class BaseMultilayerPerceptron(CallbackMixin, BaseEstimator):
         """Leave the views out: copies of them would no longer be views."""
         if "_network" in self.__dict__:
             self._synced()
-        hidden = ("coefs_", "intercepts_", "_views")
+        hidden = ("coefs_", "intercepts_", "_views", "_online")
         return {name: value for name, value in super().__getstate__().items() if name not in hidden}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

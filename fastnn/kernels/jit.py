@@ -93,6 +93,17 @@ def kernel(function: Callable) -> Any:
     return dispatcher
 
 
+def machine_code(dispatcher: Any, *arguments: Any) -> Callable:
+    """Return what a kernel runs for arguments of these types, compiled if it has to be.
+
+    It does not look at the types again, which takes the `kernel` itself 3 us where the arguments
+    are a `Plan` and its like; so they must be the same at each call.
+    """
+    if not JIT:
+        return dispatcher
+    return dispatcher.compile(tuple(numba.typeof(argument) for argument in arguments))
+
+
 def helper(function: Callable) -> Any:
     """Compile a function that only kernels call.
 
