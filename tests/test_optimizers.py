@@ -57,6 +57,28 @@ def test_first_adam_step_is_the_rate(precision):
     np.testing.assert_allclose(params, [-0.1, 0.1, -0.1], rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_adam_divides_by_the_root_to_the_last_digits(precision, eps):
+    """One step from zero moments and parameters: ``-rate (1 - b1) g / (sqrt((1 - b2) g^2) + e)``.
+
+    Without bias correction's help: the gradients span what squares to a number, 0 and inf.
+    """
+    info = np.finfo(precision)
+    low, high = np.log10(info.tiny) / 2 + 1, np.log10(info.max) / 2 - 1
+    grads = np.append(10 ** np.linspace(low, high, 1000), [0, -1, 10 ** (high + 3)])
+    grads = grads.astype(precision)
+    params, slots = np.zeros_like(grads), np.zeros((2, grads.size), precision)
+    rule = make_rule("adam", beta_1=0.0, beta_2=0.5, epsilon=1e-3, epsilon_hat=1.0)
+    step(rule.optimizer, params, grads, slots, 1.0, rule.options, 1)
+    v = (grads.dtype.type(0.5) * grads * grads).astype("f8")
+    assert v[-1] == np.inf
+    epsilon = float(grads.dtype.type(1e-3))
+    rate = float(grads.dtype.type(0.5**0.5))
+    expected = -rate * grads.astype("f8") / (np.sqrt(v) + epsilon)
+    np.testing.assert_allclose(params, expected, rtol=2.5 * eps, atol=0)
+    np.testing.assert_array_equal(slots, [grads, v])
+
+
 def torch_optimizer(torch, name, groups, rate, options):
     """Return PyTorch's optimiser of the same name and settings."""
     names = {"momentum": "momentum", "rho": "alpha", "epsilon": "eps"}

@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fastnn.kernels.adaptive import adam_vectors_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.table import dispatch
-from fastnn.kernels.views import constant, vector
+from fastnn.kernels.views import constant, offset, pointer, vector
 
 
 @helper
@@ -60,12 +61,11 @@ def adam_(params, grads, slots, stride, rate, options, t):
     alpha = constant(rate * correction / (1 - options[0] ** t), params[0])
     scale = 1.0 if options[3] != 0 else correction
     epsilon = constant(options[2] * scale, params[0])
-    m = vector(slots, 0, params.size)
-    v = vector(slots, stride, params.size)
-    for i in range(params.size):
-        m[i] = beta_1 * m[i] + rest_1 * grads[i]
-        v[i] = beta_2 * v[i] + rest_2 * grads[i] * grads[i]
-        params[i] -= alpha * m[i] / (math.sqrt(v[i]) + epsilon)
+    adam_vectors_(
+        params.size, pointer(params), pointer(grads), pointer(slots),
+        offset(pointer(slots), stride),
+        beta_1, rest_1, beta_2, rest_2, alpha, epsilon,
+    )  # fmt: skip
 
 
 @helper

@@ -79,6 +79,10 @@ class Emitter:
             function = ir.Function(module, signature, name)
         return self.builder.call(function, args)
 
+    def constant(self, number: float) -> ir.Value:
+        """Return a vector with every lane equal to a number known at compile time."""
+        return ir.Constant(self.vector, [number] * self.lanes)
+
     def spread(self, scalar: ir.Value) -> ir.Value:
         """Return a vector with every lane equal to ``scalar``."""
         kind = ir.VectorType(scalar.type, self.lanes)

@@ -17,7 +17,10 @@ _INTEGERS = (
     "count", "width", "n", "label", "rows", "columns", "blocks", "k",
     "a_row", "a_column", "b_row", "c_row", "start_row",
 )  # fmt: skip
-_NUMBERS = ("keep", "factor", "change", "own", "mean", "amount", "floor")
+_NUMBERS = (
+    "keep", "factor", "change", "own", "mean", "amount", "floor",
+    "beta_1", "rest_1", "beta_2", "rest_2", "alpha", "epsilon",
+)  # fmt: skip
 
 
 class VectorFunction:
