@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid
+from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid, softplus
 from fastnn.kernels.elementwise import map_
 from fastnn.kernels.jit import elementary, helper, scalar
 from fastnn.kernels.table import dispatch
@@ -194,6 +194,8 @@ def cross_entropy_(batch, n_out, n_targets, z, y, parameter, delta):
     ``y`` is the number of the class, or a probability per class.  Where further columns follow, the
     outputs are several softmaxes side by side, and those columns are their sizes.
     """
+    if n_targets == 1 and n_out == 2:
+        return cross_entropy_of_two_(batch, z, y, delta)
     if n_targets == 1:
         return cross_entropy_of_labels_(batch, n_out, z, y, delta)
     if n_targets == n_out:
@@ -235,6 +237,26 @@ def cross_entropy_of_probabilities_(batch, n_out, z, y, delta):
                 value += float(target[k] * surprise(scores[k], largest, normaliser))
             row[k] = row[k] * (mass / total) - target[k]
     return value
+
+
+@helper
+def cross_entropy_of_two_(batch, z, y, delta):
+    """Return `cross_entropy_` for two class numbers: the softmax of (0, s) is the sigmoid of s.
+
+    With ``s`` the score of the wrong class minus that of the right one, ``J = softplus(s)``.
+    """
+    scores, labels = vector(z, 0, 2 * batch), vector(y, 0, batch)
+    out = vector(delta, 0, 2 * batch)
+    total = constant(0, scores[0])
+    for r in range(batch):
+        difference = scores[2 * r + 1] - scores[2 * r]
+        s = -difference if labels[r] != 0 else difference
+        total += softplus(s)
+        wrong = sigmoid(s)
+        first = wrong if labels[r] != 0 else -wrong
+        out[2 * r] = first
+        out[2 * r + 1] = -first
+    return float(total)
 
 
 @helper

@@ -16,7 +16,7 @@ from fastnn.kernels.network import (
     workspace_size,
 )
 from fastnn.kernels.optimizers import step_
-from fastnn.kernels.plan import borrow, row_number, row_weight
+from fastnn.kernels.plan import Rule, borrow, row_number, row_weight
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 
@@ -96,6 +96,16 @@ def decay_(job, params, amount):
 
 
 @helper
+def borrowed_rule(rule):
+    """Return the rule with a view of its options."""
+    options = vector(rule.options, 0, rule.options.size)
+    return Rule(
+        rule.optimizer, options, rule.mean, rule.l1, rule.l2, rule.alpha, rule.weight_decay,
+        rule.clip_norm,
+    )  # fmt: skip
+
+
+@helper
 def update_(job, params, rule, rate, normaliser, t, grads, slots):
     """Make one step from the gradient of a batch; return the penalties' value."""
     value = penalise_(job, params, rule, normaliser, grads)
@@ -123,20 +133,26 @@ def train_batches_(
     at_once = chunk_rows(job, params.itemsize, batch_size)
     memory = np.empty(workspace_size(job, at_once), params.dtype)
     work = workspace(job, at_once, memory)
+    # Borrowed, so that their references are not counted at every call.
+    own = borrowed_rule(rule)
+    flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
+    memories = vector(slots, 0, slots.size)
+    loss, total_weight = 0.0, 0.0
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
         weight = batch_weight(job, first, last)
         divisor = normaliser
         if divisor == 0:
             divisor = weight if rule.mean else 1.0
-        totals[0] += gradient_(
+        loss += gradient_(
             job, pointer(params), first, last, 1 / divisor, work, pointer(grads), normaliser != 0
         )
-        totals[1] += weight
+        total_weight += weight
         if steps:
             t += 1
-            penalty = update_(job, params, rule, rate, divisor, t, grads, slots)
-            totals[0] += penalty * divisor
+            loss += divisor * update_(job, flat, own, rate, divisor, t, gradient, memories)
+    totals[0] += loss
+    totals[1] += total_weight
     keep_alive((memory,))
 
 

@@ -31,9 +31,9 @@ from fastnn.kernels.losses import loss_
 from fastnn.kernels.plan import row_number, row_weight
 from fastnn.kernels.views import aligned, constant, matrix, offset, vector
 
-#: Rows that go through the network together: as many as keep their units in the first cache,
-#: taken to hold this many bytes, if that is enough to keep the matrix products busy.
-CACHE, FEWEST, MOST = 48 * 1024, 32, 256
+#: Rows that go through the network together: as many as have so few bytes of units that they stay
+#: in the nearest caches, if that is enough to keep the matrix products busy.
+CACHE, FEWEST, MOST = 96 * 1024, 32, 256
 #: Rows whose losses are summed together.  The sum over a batch is that of such parts, in order.
 PART = 32
 #: Every block of the workspace starts at a multiple of this many numbers, and has as many to spare.
@@ -96,8 +96,8 @@ def workspace(job, rows, memory):
 
 @helper
 def gather_(job, start, stop, a):
-    """Copy dense rows ``start:stop`` of the order to block 0 of ``a``; CSR rows stay in place."""
-    if job.sparse:
+    """Copy dense rows ``start:stop`` of the order to block 0 of ``a``; others stay in place."""
+    if job.sparse or is_in_place(job):
         return
     width = job.sizes[0]
     for r in range(stop - start):
@@ -105,6 +105,20 @@ def gather_(job, start, stop, a):
         row = vector(a, r * width, width)
         for j in range(width):
             row[j] = x[j]
+
+
+@helper
+def is_in_place(job):
+    """Return whether the first layer reads dense rows where they are: in order, and unchanged."""
+    return not job.sparse and not job.ordered and job.dropout[0] == 0
+
+
+@helper
+def inputs(job, l, start, batch, a):
+    """Return the (batch, n_in) block that a dense layer takes: a pointer and a position there."""
+    if l == 0 and is_in_place(job):
+        return offset(job.dense, start * job.sizes[0]), 0
+    return a, batch * job.units[l]
 
 
 @helper
@@ -125,7 +139,7 @@ def forward_(job, params, start, stop, work):
     for l in range(job.n_layers):
         n_in, n_out = job.sizes[l], job.sizes[l + 1]
         w0, b0 = job.weights[l], job.biases[l]
-        below, above = batch * job.units[l], batch * job.units[l + 1]
+        above = batch * job.units[l + 1]
         if l == 0 and job.sparse:
             W = matrix(params, w0, n_in, n_out)
             b = vector(params, b0, n_out)
@@ -136,7 +150,8 @@ def forward_(job, params, start, stop, work):
         else:
             drop_(job, l, start, stop, a)
             out, floor = (a, 0.0) if is_rectified(job, l) else (z, -math.inf)
-            batch_forward_(batch, n_in, n_out, a, below, params, w0, b0, out, above, floor)
+            x, x0 = inputs(job, l, start, batch, a)
+            batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, out, above, floor)
         if l + 1 < job.n_layers and not is_rectified(job, l):
             activate_whole_(job.activations[l], batch * n_out, above, z, a)
 
@@ -217,7 +232,8 @@ def backward_(job, params, start, stop, work, grads, accumulate):
             else:
                 dropped_sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
         else:
-            batch_gradient_(batch, n_in, n_out, a, below, delta, above, grads, w0, b0, accumulate)
+            x, x0 = inputs(job, l, start, batch, a)
+            batch_gradient_(batch, n_in, n_out, x, x0, delta, above, grads, w0, b0, accumulate)
         if l > 0:
             rectified = is_rectified(job, l - 1)
             batch_backward_(

@@ -31,6 +31,7 @@ A is addressed by two strides, ``A[i, p] = a[i * row + p * column]``, so the sam
 A (row = width, column = 1) and its transpose (row = 1, column = width).
 """
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -59,6 +60,7 @@ def _tiles(f: VectorFunction, rows: int, vectors: int) -> None:
     if vectors > 1:
         columns[-1] = b.sub(arg["width"], _I64(emit.lanes))
     floor = emit.spread(arg["floor"])
+    limited = b.fcmp_ordered(">", arg["floor"], ir.Constant(f.element, -math.inf))
     # LLVM would compute each row's address from the one before, a chain as long as the
     # multiply-adds of a short tile; through an empty assembly statement it cannot.
     pointer = arg["a"].type
@@ -74,6 +76,10 @@ def _tiles(f: VectorFunction, rows: int, vectors: int) -> None:
         values = load(gate, arg["c_row"])
         positive = [b.fcmp_ordered(">", value, emit.zero) for value in values]
         return [b.select(*x, emit.zero) for x in zip(positive, totals, strict=True)]
+
+    def raised(totals: list) -> list:
+        # The operands' order keeps a NaN, and is that of the x86 instruction.
+        return [b.select(b.fcmp_ordered(">", floor, x), floor, x) for x in totals]
 
     def block(_: Any, state: list) -> list:
         a, c, start, gate = state
@@ -93,8 +99,7 @@ def _tiles(f: VectorFunction, rows: int, vectors: int) -> None:
             return [b.add(at, arg["a_column"]), f.at(b_row, arg["b_row"]), *sums]
 
         sums = f.loop(_I64(0), arg["k"], 1, [_I64(0), arg["b"], *sums], step)[3:]
-        # The operands' order keeps a NaN, and is that of the x86 instruction.
-        totals = [b.select(b.fcmp_ordered(">", floor, x), floor, x) for x in sums]
+        totals = f.choose_all(limited, lambda: raised(sums), sums)
         totals = f.choose_all(f.present(arg["gate"]), lambda: gated(gate, totals), totals)
 
         def store(mask: Any) -> None:
