@@ -49,8 +49,8 @@ def shift(z, out):
 
 
 @kernel
-def residual(e, label, factor, out):
-    return row.residual_(e.size, pointer(e), label, factor, pointer(out))
+def residual(n, e, label, factor, out):
+    return row.residual_(n, e.size, pointer(e), label, factor, pointer(out))
 
 
 @kernel
@@ -111,11 +111,25 @@ def test_softmax(n_vectors, precision, eps, rng):
         assert shift(z, shifted) == z.max()
         np.testing.assert_array_equal(shifted[:-1], z - z.max())
         e = np.exp(shifted[:-1])
-        total = residual(e, label, factor, out)
+        total = residual(width, e, label, factor, out)
         np.testing.assert_allclose(total, e.sum(dtype=float), rtol=16 * eps)
         expected = e / e.sum(dtype=float) - (np.arange(width) == label)
         np.testing.assert_allclose(out[:-1], -0.25 * expected, rtol=0, atol=16 * eps)
         assert shifted[-1] == out[-1] == GUARD
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+def test_few_shares(n, precision, eps):
+    """Few numbers are summed among themselves; the padding has no part in it."""
+    each = lanes(np.zeros(1, precision))
+    e = np.arange(1, -(-n // each) * each + 1).astype(precision)
+    e[n:] = 0
+    out = np.full_like(e, 9)
+    factor = np.dtype(precision).type(0.5)
+    total = residual(n, e, n - 1, factor, out)
+    assert total == n * (n + 1) / 2
+    expected = e / total - (np.arange(e.size) == n - 1)
+    np.testing.assert_allclose(out, 0.5 * expected, rtol=0, atol=4 * eps)
 
 
 @pytest.mark.parametrize("n", COUNTS)

@@ -62,6 +62,27 @@ def test_each_row_sees_what_the_last_one_left(sizes, sparse, l2, precision, eps,
 
 
 @pytest.mark.parametrize("weight", [False, True])
+@pytest.mark.parametrize("size", [1, 20, 1000])
+def test_scores_of_any_size(size, weight, precision, eps, rng):
+    """Sums of exponentials that overflow, underflow, or make their product do so."""
+    n = 40 if JIT else 12
+    X, y = rng.normal(size=(n, 3)).astype(precision).astype(float), rng.integers(0, 4, n)
+    X[:, 0] = np.where(rng.random(n) < 0.5, 3, -3)
+    weights = rng.random(n).astype(precision).astype(float) if weight else np.ones(n)
+    net = Network([3, 4], loss="cross_entropy", dtype=precision, random_state=0)
+    net.weights[0][0] = size
+    expected = reference.Net.of(net)
+    history = net.fit(
+        X, y, shuffle=False, learning_rate=0.1, sample_weight=weights if weight else None
+    )
+    mean = expected.train(
+        X, y, np.arange(n), batch_size=1, rate=0.1, weight=weights, reduction="sum"
+    )
+    np.testing.assert_allclose(net.parameters, expected.flat(), rtol=0, atol=200 * eps * size)
+    np.testing.assert_allclose(history.loss[-1], mean, rtol=0, atol=200 * eps * size)
+
+
+@pytest.mark.parametrize("weight", [False, True])
 @pytest.mark.parametrize("l2", [0, 0.03, 15])
 @pytest.mark.parametrize("sizes", [(70, 33, 5), (64, 9), (5, 20, 4, 3)])
 def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, l2, weight, precision, eps):

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 
 from fastnn.kernels.gemm import gemm_nn_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
-from fastnn.kernels.packed import later_layers_, later_layers_update_, padded
+from fastnn.kernels.packed import padded
 from fastnn.kernels.plan import row_number
 from fastnn.kernels.row import combine_, copy_, subtract_
-from fastnn.kernels.sample_loss import sample_loss_
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.views import LINE_BYTES, constant, offset, vector
 
@@ -163,30 +162,25 @@ def discount_(blocks, size, keep):
 
 
 @helper
-def train_blocks_(job, params, packed, blocks, start, stop, rate, keep):
-    """Make one SGD step for each of rows ``start:stop``; return ``sum_i w_i J_i``."""
-    width, steps = blocks.width, blocks.steps
-    z = offset(packed.z, packed.units[1])
-    b = offset(packed.flat, packed.biases[0])
-    step = offset(packed.step, packed.units[1])
+def record_(blocks, r, step):
+    """Keep the step of row ``r`` for the rows after it, and make that of the biases."""
+    copy_(blocks.width, step, offset(blocks.steps, (r + 1) * blocks.width))
+    subtract_(blocks.width, step, blocks.steps)
+
+
+@helper
+def turn_(job, params, packed, blocks, number, n_before, start, size, keep):
+    """End a block of ``n_before`` rows and begin block ``number``, of ``size`` rows from ``start``.
+
+    Either may be empty.
+    """
+    b, kept = offset(packed.flat, packed.biases[0]), constant(1, keep)
     X, before = blocks.X, blocks.before
-    loss, n_before, kept = 0.0, 0, constant(1, keep)
-    for first in range(start, stop, blocks.rows):
-        size = min(blocks.rows, stop - first)
-        gather_rows_(job, blocks, first, size, X)
-        pass_(job, params, blocks, n_before, size, kept, before, X)
-        copy_(width, b, steps)
-        for r in range(size):
-            if first + size + r < stop:
-                prefetch_row_(job, blocks, first + size + r)
-            correct_(blocks, r, keep, z)
-            later_layers_(job, params, packed)
-            loss += sample_loss_(job, packed, row_number(job, first + r), rate)
-            later_layers_update_(job, params, packed, keep)
-            copy_(width, step, offset(steps, (r + 1) * width))
-            subtract_(width, step, steps)
-        copy_(width, steps, b)
-        kept = discount_(blocks, size, keep)
-        n_before, X, before = size, before, X
-    pass_(job, params, blocks, n_before, 0, kept, before, X)
-    return loss
+    if number & 1:
+        X, before = before, X
+    if n_before > 0:
+        copy_(blocks.width, blocks.steps, b)
+        kept = discount_(blocks, n_before, keep)
+    gather_rows_(job, blocks, start, size, X)
+    pass_(job, params, blocks, n_before, size, kept, before, X)
+    copy_(blocks.width, b, blocks.steps)

@@ -117,13 +117,17 @@ def _exp_parts_32(x, tail):
     high = x - n * LN2_HIGH_32
     low = n * LN2_LOW_32 - tail
     r = high - low
-    q = np.float32(0.000198910798644647)
-    q = q * r + np.float32(0.0013933731243014336)
-    q = q * r + np.float32(0.00833331048488617)
-    q = q * r + np.float32(0.041666463017463684)
-    q = q * r + np.float32(0.1666666716337204)
-    q = q * r + np.float32(0.5)
-    p = r + (r * r * q + ((high - r) - low))
+    r2 = r * r
+    q = cubic(
+        r,
+        r2,
+        np.float32(0.5),
+        np.float32(0.1666666716337204),
+        np.float32(0.041666463017463684),
+        np.float32(0.00833331048488617),
+    )
+    q = q + r2 * r2 * (np.float32(0.0013933731243014336) + r * np.float32(0.000198910798644647))
+    p = r + (r2 * q + ((high - r) - low))
     return np.int32(np.float32(shifted).view(np.int32) - MAGIC_BITS_32), p
 
 

@@ -13,7 +13,7 @@ import math
 from typing import Any, NamedTuple
 
 from fastnn.kernels.activations import activate_whole_, deactivate_whole_
-from fastnn.kernels.jit import helper
+from fastnn.kernels.jit import helper, scalar
 from fastnn.kernels.row import combine_, copy_, dots_, rank_one_, subtract_, trim_
 from fastnn.kernels.views import offset
 
@@ -51,10 +51,10 @@ class Packed(NamedTuple):
     step: Any
 
 
-@helper
+@scalar
 def padded(n, lanes):
-    """Return the least multiple of ``lanes`` that holds ``n``."""
-    return (n + lanes - 1) // lanes * lanes
+    """Return the least multiple of ``lanes``, a power of two, that holds ``n``."""
+    return (n + lanes - 1) & -lanes
 
 
 @helper
@@ -123,7 +123,7 @@ def strides(packed, l, n_in, n_out):
     return padded(n_out, packed.lanes), 1
 
 
-@helper
+@scalar
 def weights_of(job, params, packed, l):
     """Return a layer's weights, packed or where they are."""
     if l < packed.first:
@@ -131,7 +131,7 @@ def weights_of(job, params, packed, l):
     return offset(packed.flat, packed.weights[l])
 
 
-@helper
+@scalar
 def input_(job, packed, i):
     """Return row ``i``, in place or, for weights by columns, in whole vectors."""
     n_in = job.sizes[0]
@@ -142,7 +142,7 @@ def input_(job, packed, i):
     return packed.a
 
 
-@helper
+@scalar
 def layer_forward_(job, params, packed, l, x):
     """Write the scores ``z = x W + b`` of a layer."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
@@ -154,7 +154,7 @@ def layer_forward_(job, params, packed, l, x):
         combine_(n_in, padded(n_out, packed.lanes), x, W, b, z)
 
 
-@helper
+@scalar
 def layer_update_(job, params, packed, l, keep, x):
     """Subtract a layer's gradient of one row: ``W = keep W - x^T step``, ``b -= step``."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
@@ -167,7 +167,7 @@ def layer_update_(job, params, packed, l, keep, x):
     subtract_(padded(n_out, packed.lanes), step, b)
 
 
-@helper
+@scalar
 def layer_backward_(job, params, packed, l):
     """Write ``step W^T`` of a layer to the units below."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
@@ -179,7 +179,7 @@ def layer_backward_(job, params, packed, l):
         dots_(n_in, padded(n_out, packed.lanes), step, W, None, below)
 
 
-@helper
+@scalar
 def later_layers_(job, params, packed):
     """Write activations and scores above the first layer's scores."""
     for l in range(1, job.n_layers):
@@ -190,7 +190,7 @@ def later_layers_(job, params, packed):
         layer_forward_(job, params, packed, l, x)
 
 
-@helper
+@scalar
 def later_layers_update_(job, params, packed, keep):
     """Hand the output's step down to the first layer's, and update the layers above that."""
     for down in range(job.n_layers - 1):

@@ -20,6 +20,8 @@ from fastnn.kernels.vector_function import VectorFunction, call_codegen
 _I64 = ir.IntType(64)
 #: Sums under way at once: the latency of a multiply-add times how many start each cycle.
 _CHAINS = 4
+#: Up to so many numbers at the start of a vector are summed among themselves.
+_FEW = 4
 
 
 def _combine(f: VectorFunction) -> None:
@@ -48,13 +50,12 @@ def _combine(f: VectorFunction) -> None:
         i, *sums = f.loop(
             _I64(0), arg["count"], unroll, sums, lambda i, state: step(i, state, unroll)
         )
+        while len(sums) > vectors:  # two halves at a time, and before the last rows: few rows
+            half = len(sums) // 2  # then wait for no sums but their own
+            sums = [b.fadd(s, t) for s, t in zip(sums[:half], sums[half:], strict=True)]
         if unroll > 1:
             i, *sums = f.loop(i, arg["count"], 1, sums, lambda i, state: step(i, state, 1))
-        totals = sums[:vectors]
-        for r in range(1, unroll):
-            more = sums[r * vectors : (r + 1) * vectors]
-            totals = [b.fadd(t, s) for t, s in zip(totals, more, strict=True)]
-        f.store(totals, f.at(arg["out"], column))
+        f.store(sums, f.at(arg["out"], column))
 
     f.column_blocks((8, 4, 2, 1), block)
     b.ret_void()
@@ -180,9 +181,16 @@ def _residual(f: VectorFunction) -> None:
     def add(column: Any, state: list) -> list:
         return [b.fadd(state[0], emit.load(f.at(arg["e"], column)))]
 
-    total = f.fold(b.fadd, f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero], add)[1])
+    start = emit.load(arg["e"])
+    sums = f.loop(_I64(emit.lanes), arg["width"], emit.lanes, [start], add)[1]
+    few = b.icmp_signed("<=", arg["n"], _I64(_FEW))
+    total = f.either(
+        few,
+        lambda: f.first_lane(f.fold(b.fadd, sums, _FEW)),
+        lambda: f.first_lane(f.fold(b.fadd, sums)),
+    )
     factor = emit.spread(arg["factor"])
-    scale = b.fdiv(factor, total)
+    scale = emit.spread(b.fdiv(arg["factor"], total))
     lanes = ir.Constant(ir.VectorType(_I64, emit.lanes), list(range(emit.lanes)))
 
     def block(column: Any, vectors: int) -> None:
@@ -192,7 +200,7 @@ def _residual(f: VectorFunction) -> None:
         emit.store(emit.multiply_add(e, scale, b.fneg(one)), f.at(arg["out"], column))
 
     f.column_blocks((1,), block)
-    b.ret(f.first_lane(total))
+    b.ret(total)
 
 
 def _copy(f: VectorFunction) -> None:
@@ -260,10 +268,12 @@ if JIT:
         return z.dtype(types.intp, z, out), call_codegen(_shift, "width z out", number=True)
 
     @intrinsic
-    def residual_(typing: Any, width: Any, e: Any, label: Any, factor: Any, out: Any) -> Any:
-        """Write ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
-        signature = e.dtype(types.intp, e, types.intp, e.dtype, out)
-        return signature, call_codegen(_residual, "width e label factor out", number=True)
+    def residual_(
+        typing: Any, n: Any, width: Any, e: Any, label: Any, factor: Any, out: Any
+    ) -> Any:
+        """Write ``out = factor (e / sum(e) - [k = label])`` of ``n`` e; return the sum."""
+        signature = e.dtype(types.intp, types.intp, e, types.intp, e.dtype, out)
+        return signature, call_codegen(_residual, "n width e label factor out", number=True)
 
     @intrinsic
     def copy_(typing: Any, n: Any, x: Any, out: Any) -> Any:
@@ -313,8 +323,8 @@ else:
         out[:width] = z[:width] - largest
         return largest
 
-    def residual_(width: int, e: Any, label: int, factor: Any, out: Any) -> Any:
-        """Write ``out = factor (e / sum(e) - [k = label])`` and return the sum."""
+    def residual_(n: int, width: int, e: Any, label: int, factor: Any, out: Any) -> Any:
+        """Write ``out = factor (e / sum(e) - [k = label])`` of ``n`` e; return the sum."""
         total = e[:width].sum()
         out[:width] = factor / total * e[:width]
         out[label] -= factor

@@ -9,9 +9,10 @@ layer's weights.  The two agree to rounding.
 
 import numpy as np
 
-from fastnn.kernels.blocked import block_size, divide, train_blocks_
+from fastnn.kernels.blocked import block_size, correct_, divide, prefetch_row_, record_, turn_
 from fastnn.kernels.dense import sparse_row_forward_, sparse_row_update_
-from fastnn.kernels.jit import helper, kernel
+from fastnn.kernels.elementary import log
+from fastnn.kernels.jit import kernel
 from fastnn.kernels.packed import (
     Packed,
     input_,
@@ -26,7 +27,7 @@ from fastnn.kernels.packed import (
 )
 from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.row import lanes_of
-from fastnn.kernels.sample_loss import sample_loss_
+from fastnn.kernels.sample_loss import sample_loss_, settle
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.subnormals import flush_subnormals_, restore_
 from fastnn.kernels.views import (
@@ -44,28 +45,6 @@ from fastnn.kernels.views import (
 AHEAD = 4
 
 
-@helper
-def train_row_(job, params, packed, i, rate, keep):
-    """Make the SGD step of row ``i`` and return ``w_i J_i``."""
-    if job.sparse:
-        n_in, n_out, above = job.sizes[0], job.sizes[1], packed.units[1]
-        W = matrix(params, job.weights[0], n_in, n_out)
-        b = vector(packed.flat, packed.biases[0], n_out)
-        sparse_row_forward_(job, i, W, b, vector(packed.z, above, n_out))
-        later_layers_(job, params, packed)
-        loss = sample_loss_(job, packed, i, rate)
-        later_layers_update_(job, params, packed, keep)
-        sparse_row_update_(job, i, W, b, keep, vector(packed.step, above, n_out))
-        return loss
-    x = input_(job, packed, i)
-    layer_forward_(job, params, packed, 0, x)
-    later_layers_(job, params, packed)
-    loss = sample_loss_(job, packed, i, rate)
-    later_layers_update_(job, params, packed, keep)
-    layer_update_(job, params, packed, 0, keep, x)
-    return loss
-
-
 @kernel
 def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, block, totals):
     """Make one SGD step for each of rows ``order[start:stop]`` in turn.
@@ -77,36 +56,65 @@ def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, bl
     job = borrow(plan, rows, targets, order)
     flat = pointer(params)
     lanes = lanes_of(flat)
-    n_in, width = job.sizes[0], padded(job.sizes[1], lanes)
+    n_in, n_out = job.sizes[0], job.sizes[1]
+    width = padded(n_out, lanes)
     places = np.empty((4, job.n_layers + 1), np.int64)
     units, weights, biases, turned = places[0], places[1], places[2], places[3]
     first = 1 if job.sparse or block > 1 else 0
     n_params, n_units = layout_(job, lanes, first, units, weights, biases, turned)
-    size = n_params + 3 * n_units + block_size(n_in, width, block, lanes) + LINE_BYTES
-    memory = np.zeros(size, params.dtype)
+    numbers = n_params + 3 * n_units + block_size(n_in, width, block, lanes) + LINE_BYTES
+    memory = np.zeros(numbers, params.dtype)
     work = aligned(memory)
     z = offset(work, n_params)
     packed = Packed(
         lanes, first, pointer(units), pointer(weights), pointer(biases), pointer(turned),
         work, z, offset(z, n_units), offset(z, 2 * n_units),
     )  # fmt: skip
+    blocks = divide(offset(z, 3 * n_units), n_in, width, block, lanes, params.itemsize)
     pack_(job, flat, packed)
+    W = matrix(flat, job.weights[0], n_in, n_out)
+    b = vector(packed.flat, packed.biases[0], n_out)
+    scores = vector(packed.z, packed.units[1], n_out)
+    step = vector(packed.step, packed.units[1], n_out)
+    x = offset(job.dense, 0)
     keep = constant(1 - rate * l2, params[0])
+    loss, product, weight = 0.0, 1.0, 0.0
+    r, size, number = 0, 0, 0  # the row and the size of the block, and how many there have been
     mode = flush_subnormals_()
-    loss, weight = 0.0, 0.0
     for t in range(start, stop):
-        weight += row_weight(job, row_number(job, t))
-    if block > 1:
-        beyond = offset(z, 3 * n_units)
-        blocks = divide(beyond, n_in, width, block, lanes, params.itemsize)
-        loss = train_blocks_(job, flat, packed, blocks, start, stop, rate, keep)
-    else:
-        for t in range(start, stop):
-            if t + AHEAD < stop and not job.sparse:
+        i = row_number(job, t)
+        if block > 1:
+            if r == size:
+                r, number = 0, number + 1
+                following = min(block, stop - t)
+                turn_(job, flat, packed, blocks, number, size, t, following, keep)
+                size = following
+            if t + size < stop:
+                prefetch_row_(job, blocks, t + size)
+            correct_(blocks, r, keep, offset(packed.z, packed.units[1]))
+        elif job.sparse:
+            sparse_row_forward_(job, i, W, b, scores)
+        else:
+            if t + AHEAD < stop:
                 prefetch_(job.dense, row_number(job, t + AHEAD) * n_in)
-            loss += train_row_(job, flat, packed, row_number(job, t), rate, keep)
+            x = input_(job, packed, i)
+            layer_forward_(job, flat, packed, 0, x)
+        later_layers_(job, flat, packed)
+        value, factor = sample_loss_(job, packed, i, rate)
+        loss, product = settle(job, loss + value, product * factor)
+        weight += row_weight(job, i)
+        later_layers_update_(job, flat, packed, keep)
+        if block > 1:
+            record_(blocks, r, offset(packed.step, packed.units[1]))
+            r += 1
+        elif job.sparse:
+            sparse_row_update_(job, i, W, b, keep, step)
+        else:
+            layer_update_(job, flat, packed, 0, keep, x)
+    if block > 1:
+        turn_(job, flat, packed, blocks, number + 1, size, stop, 0, keep)
     restore_(mode)
     unpack_(job, packed, flat)
-    totals[0] += loss
+    totals[0] += loss + job.loss_scale * log(product)
     totals[1] += weight
     keep_alive((places, memory))

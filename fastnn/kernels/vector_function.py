@@ -147,9 +147,22 @@ class VectorFunction:
             half //= 2
         return sums[0]
 
-    def fold(self, operation: Any, x: Any) -> Any:
-        """Return a vector of which every lane is the operation over all lanes of ``x``."""
-        half = self.emit.lanes // 2
+    def either(self, condition: Any, value: Any, other: Any) -> Any:
+        """Return ``value()`` where the condition holds, else ``other()``."""
+        b = self.builder
+        chosen = []
+        with b.if_else(condition) as branches:
+            for branch, result in zip(branches, (value, other), strict=True):
+                with branch:
+                    chosen.append((result(), b.block))
+        node = b.phi(chosen[0][0].type)
+        for result, block in chosen:
+            node.add_incoming(result, block)
+        return node
+
+    def fold(self, operation: Any, x: Any, lanes: int | None = None) -> Any:
+        """Return the operation over the first ``lanes`` lanes of ``x``, by default all, in each."""
+        half = (lanes or self.emit.lanes) // 2
         while half:
             other = self.emit.permute(x, [lane ^ half for lane in range(self.emit.lanes)])
             x = operation(x, other)
