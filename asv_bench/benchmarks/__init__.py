@@ -1,1 +1,28 @@
-"""Benchmarks of fastnn, one file per room, parameters from the package's own tables."""
+"""Benchmarks of fastnn, one file per room of the package.
+
+Beside them: `tables` has the parameters, from the package's own tables; `problems` the data;
+`measure` and `reference` compare a job with a fixed amount of work, whatever else the machine does.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+
+def _stamp() -> str:
+    """Return a hash of the installed package's sources."""
+    digest = hashlib.sha256()
+    found = importlib.util.find_spec("fastnn")
+    for folder in (found and found.submodule_search_locations) or ():
+        for path in sorted(Path(folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+    os.environ[f"{_name}_NUM_THREADS"] = "1"
+# In the environment's own folder and apart for each version: the first commits use Numba's cache,
+# which runs the machine code of another commit where only a callee's source has changed.
+os.environ["NUMBA_CACHE_DIR"] = str(Path(sys.prefix, "numba-cache", _stamp()))

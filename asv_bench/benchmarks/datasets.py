@@ -1,23 +1,92 @@
-"""Generation of synthetic rows."""
+"""Synthetic sources, whole and as streams of chunks; tables written to files and read again."""
 
-from fastnn.datasets import SYNTHETIC
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import measure
+from benchmarks.problems import available, classes, row
+from benchmarks.tables import SOURCES
 
 
-class Rows:
-    """100 000 rows of each source."""
+class Sources:
+    """Features and labels of each synthetic source."""
 
-    params = [list(SYNTHETIC)]
+    params = [SOURCES]
     param_names = ["source"]
 
     def setup(self, source):
-        """Compile the kernels."""
-        self.source = SYNTHETIC[source]()
-        self.source.rows(0, 10)
+        row("fastnn.datasets:SYNTHETIC", source)
+        self.source = available("fastnn.datasets:SYNTHETIC")[source]()
 
     def time_rows(self, source):
-        """Time features and labels."""
-        self.source.rows(0, 100_000)
+        self.source.rows(0, 10_000)
+
+    def time_stream_of_chunks(self, source):
+        for _ in self.source.chunks(40_000, 4_096):
+            pass
 
     def peakmem_rows(self, source):
-        """Memory of the process at its peak."""
         self.source.rows(0, 100_000)
+
+    def peakmem_stream_of_chunks(self, source):
+        for _ in self.source.chunks(100_000, 4_096):
+            pass
+
+    def track_rows_over_numpy_normals(self, source):
+        rng, out = np.random.default_rng(0), np.empty(50_000, np.float32)
+        return measure.ratio(
+            lambda: lambda: self.source.rows(0, 10_000),
+            lambda: rng.standard_normal(out=out, dtype=np.float32),
+        )
+
+    track_rows_over_numpy_normals.unit = "x drawing 50 000 normals by NumPy, for 10 000 rows"
+
+    def track_best_error(self, source):
+        return 1 - self.source.best_accuracy
+
+    track_best_error.unit = "share of wrong classes of the best classifier"
+
+
+class Files:
+    """A table of 2000 rows of 20 numbers and a class, by kind of file."""
+
+    params = [[".csv", ".npy", ".npz"]]
+    param_names = ["kind"]
+
+    def setup(self, kind):
+        self.write = available("fastnn.datasets:write_table")
+        self.read = available("fastnn.datasets:read_table")
+        self.X, self.y = classes(20, 2, 2_000)
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name, f"table{kind}")
+        self.write(self.path, self.X, self.y)
+
+    def teardown(self, kind):
+        self.folder.cleanup()
+
+    def read_back(self):
+        self.read(self.path, -1 if self.path.suffix == ".npy" else "target")
+
+    def time_read(self, kind):
+        self.read_back()
+
+    def time_write(self, kind):
+        self.write(self.path, self.X, self.y)
+
+    def track_read_over_numpy(self, kind):
+        with_numpy = {
+            ".csv": lambda: np.loadtxt(self.path, np.float32, delimiter=",", skiprows=1),
+            ".npy": lambda: [np.load(self.path) for _ in range(10)],
+            ".npz": lambda: [dict(np.load(self.path)) for _ in range(5)],
+        }
+        return measure.ratio(lambda: self.read_back, with_numpy[kind])
+
+    track_read_over_numpy.unit = "x reading the table by NumPy (.npy 10 times, .npz 5 times)"
+
+    def track_size(self, kind):
+        return os.path.getsize(self.path)
+
+    track_size.unit = "bytes"

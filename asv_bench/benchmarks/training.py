@@ -1,89 +1,80 @@
-"""Epochs of training: time, and the loss reached beside it."""
+"""Epochs of `Network.fit`: their time, and the loss and the error they lead to."""
 
-import numpy as np
+from benchmarks import measure, reference
+from benchmarks.problems import available, classes, error_rate, multiply_adds, widths
 
-from fastnn import Network
-from fastnn.kernels import losses, optimizers
-
-SHAPES = {"2-16-2": 20_000, "20-32-2": 10_000, "64-64-10": 5_000, "784-128-10": 1_000}
+PEAK = "x the time of its multiply-adds at peak rate"
 
 
-def problem(shape):
-    """Return a network's sizes with rows and labels that depend on them."""
-    sizes = [int(width) for width in shape.split("-")]
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((SHAPES.get(shape, 5_000), sizes[0])).astype(np.float32)
-    return sizes, X, np.argmax(X @ rng.standard_normal((sizes[0], sizes[-1])), axis=1)
+class _Epoch:
+    """One epoch of a fresh network, on rows that take about a millisecond."""
 
-
-class PerSample:
-    """Exact per-sample SGD, one epoch."""
-
-    params = [list(SHAPES)]
     param_names = ["shape"]
+    options = {}
+    rate = 0.05
 
     def setup(self, shape):
-        """Make the rows and compile the kernels."""
-        self.sizes, self.X, self.y = problem(shape)
-        self.fit()
+        self.network = available("fastnn:Network")
+        self.sizes, self.n = widths(shape), self.rows_of[shape]
+        X, y = classes(self.sizes[0], self.sizes[-1], self.n)
+        self.X, self.y = measure.Movable(X), measure.Movable(y)
+        self.job = self.prepare()
 
-    def fit(self):
-        """Train a fresh network."""
-        net = Network(self.sizes, activation="logistic", loss="cross_entropy", random_state=0)
-        return net.fit(self.X, self.y, epochs=1)
+    def make(self):
+        return self.network(
+            self.sizes, activation=self.activation, loss="cross_entropy", random_state=0
+        )
+
+    def prepare(self):
+        net, X, y = self.make(), self.X(), self.y()
+        return lambda: net.fit(X, y, learning_rate=self.rate, **self.options)
 
     def time_epoch(self, shape):
-        """Time one epoch."""
-        self.fit()
+        self.job()
 
-    def track_loss(self, shape):
-        """Mean loss of the epoch."""
-        return self.fit().loss[-1]
+    def track_epoch_over_peak(self, shape):
+        work = reference.multiply_adds(self.n * multiply_adds(self.sizes, backward=True))
+        return measure.ratio(self.prepare, work)
 
-    track_loss.unit = "nats"
+    track_epoch_over_peak.unit = PEAK
 
+    def learned(self):
+        """Return the loss of the last of five epochs, and the error on rows not seen."""
+        X, y = classes(self.sizes[0], self.sizes[-1], 6_000)
+        net = self.make()
+        history = net.fit(X[:4_000], y[:4_000], learning_rate=self.rate, epochs=5, **self.options)
+        predicted = net.forward(X[4_000:]).argmax(axis=1)
+        return history.loss[-1], error_rate(predicted, y[4_000:])
 
-class Batches:
-    """One epoch in batches of 128, for every optimiser."""
+    def track_final_loss(self, shape):
+        return self.learned()[0]
 
-    params = [list(optimizers.TABLE)]
-    param_names = ["optimizer"]
+    track_final_loss.unit = "nats"
 
-    def setup(self, optimizer):
-        """Make the rows and compile the kernels."""
-        self.sizes, self.X, self.y = problem("64-64-10")
-        self.fit(optimizer)
+    def track_final_error(self, shape):
+        return self.learned()[1]
 
-    def fit(self, optimizer):
-        """Train a fresh network."""
-        net = Network(self.sizes, loss="cross_entropy", random_state=0)
-        return net.fit(self.X, self.y, optimizer=optimizer, batch_size=128)
-
-    def time_epoch(self, optimizer):
-        """Time one epoch."""
-        self.fit(optimizer)
-
-    def track_loss(self, optimizer):
-        """Mean loss of the epoch."""
-        return self.fit(optimizer).loss[-1]
-
-    track_loss.unit = "nats"
+    track_final_error.unit = "share of wrong classes"
 
 
-class Losses:
-    """Loss and gradient of 20 000 rows, for every loss."""
+class PerSample(_Epoch):
+    """Exact per-sample SGD, logistic units."""
 
-    params = [list(losses.TABLE)]
-    param_names = ["loss"]
+    rows_of = {"2-16-2": 6_000, "20-32-2": 4_000, "64-64-10": 2_000, "784-128-10": 200}
+    params = [list(rows_of)]
+    activation = "logistic"
 
-    def setup(self, loss):
-        """Make the rows and compile the kernels."""
-        rng = np.random.default_rng(0)
-        self.X = rng.standard_normal((20_000, 16)).astype(np.float32)
-        self.net = Network([16, 16, 2], loss=loss, random_state=0)
-        self.y = rng.integers(0, 2, 20_000 if loss == "cross_entropy" else (20_000, 2))
-        self.net.gradients(self.X, self.y)
 
-    def time_gradients(self, loss):
-        """Time the gradient of all parameters."""
-        self.net.gradients(self.X, self.y)
+class MiniBatch(_Epoch):
+    """Adam on batches of 128, rectified units."""
+
+    rows_of = {"20-100-2": 2_560, "64-128-64-10": 896, "784-256-128-10": 256}
+    params = [list(rows_of)]
+    activation = "relu"
+    rate = 1e-3
+    options = {"optimizer": "adam", "batch_size": 128}
+
+    def track_epoch_over_numpy_products(self, shape):
+        return measure.ratio(self.prepare, reference.products(self.sizes, self.n, batch=128))
+
+    track_epoch_over_numpy_products.unit = "x the time of its matrix products in NumPy"

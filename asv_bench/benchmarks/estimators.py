@@ -1,0 +1,127 @@
+"""Estimators beside scikit-learn's of the same name, with the same parameters on the same rows."""
+
+import functools
+import warnings
+
+import numpy as np
+import scipy.sparse
+
+from benchmarks import measure, reference
+from benchmarks.problems import available, classes, error_rate
+from benchmarks.tables import LINEAR_LOSSES
+
+PEER = "x scikit-learn's time"
+
+
+def quietly(job):
+    """Run a job; that an epoch or two do not converge is meant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        job()
+
+
+class _Fit:
+    """A fit, its time over scikit-learn's, and the error of a longer one on rows not seen."""
+
+    def setup(self, *parameters):
+        self.ours = available(f"fastnn:{self.name}")
+        self.peer = available(f"{self.peer_module}:{self.name}")
+        X, y = self.data(*parameters)
+        self.X, self.y = measure.Movable(X), measure.Movable(y)
+        self.options = self.arguments(*parameters)
+        self.job = self.prepare()
+
+    def prepare(self):
+        model, X, y = self.ours(**self.options), self.X(), self.y()
+        return functools.partial(quietly, functools.partial(model.fit, X, y))
+
+    def time_fit(self, *parameters):
+        self.job()
+
+    def track_fit_over_sklearn(self, *parameters):
+        model, X, y = self.peer(**self.options), self.X.array, self.y.array
+        return measure.ratio(self.prepare, lambda: quietly(lambda: model.fit(X, y)))
+
+    track_fit_over_sklearn.unit = PEER
+
+    def track_error(self, *parameters):
+        X, y = self.data(*parameters)
+        model, half = self.ours(**{**self.options, "max_iter": 5}), len(y) // 2
+        quietly(lambda: model.fit(X[:half], y[:half]))
+        return error_rate(model.predict(X[half:]), y[half:])
+
+    track_error.unit = "share of wrong classes"
+
+
+class _Linear(_Fit):
+    name, peer_module = "SGDClassifier", "sklearn.linear_model"
+
+    def arguments(self, features):
+        return {"loss": "log_loss", "max_iter": 1, "tol": None, "random_state": 0}
+
+
+class Linear(_Linear):
+    """One epoch of `SGDClassifier` on dense rows."""
+
+    rows_of = {20: 4_000, 100: 2_000, 784: 400}
+    params = [list(rows_of)]
+    param_names = ["features"]
+
+    def data(self, features):
+        return classes(features, 2, self.rows_of[features])
+
+    def track_fit_over_memory_pass(self, features):
+        return measure.ratio(self.prepare, reference.memory_pass(self.X.array, passes=5))
+
+    track_fit_over_memory_pass.unit = "x reading its rows 5 times"
+
+
+class LinearLosses(_Linear):
+    """One epoch of `SGDClassifier` on 4000 rows of 20 features, for every linear loss."""
+
+    params = [LINEAR_LOSSES]
+    param_names = ["loss"]
+
+    def data(self, loss):
+        return classes(20, 2, 4_000)
+
+    def arguments(self, loss):
+        row = available("fastnn.kernels.linear_losses:TABLE").get(loss)
+        if row is None:
+            raise NotImplementedError(f"no {loss!r}")
+        return {**super().arguments(20), "loss": loss, "eta0": 1e-3, "learning_rate": "constant"}
+
+
+class Sparse(_Linear):
+    """One epoch of `SGDClassifier` on rows of 1000 features, 20 of them not 0."""
+
+    params = [[1_000]]
+    param_names = ["features"]
+
+    def data(self, features):
+        return sparse_classes(features)
+
+
+@functools.cache
+def sparse_classes(n_features):
+    """Return 4000 sparse rows and the side of a random plane that they are on."""
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(4_000, n_features, 20 / n_features, "csr", rng=rng, dtype=np.float64)
+    return X, (X @ rng.standard_normal(n_features) > 0).astype(int)
+
+
+class MultiLayer(_Fit):
+    """Two epochs of `MLPClassifier` with Adam and batches of 200."""
+
+    name, peer_module = "MLPClassifier", "sklearn.neural_network"
+    rows_of = {"20-100-2": 2_000, "64-64-10": 2_000}
+    params = [list(rows_of)]
+    param_names = ["shape"]
+
+    def data(self, shape):
+        n_features, _, n_classes = map(int, shape.split("-"))
+        return classes(n_features, n_classes, self.rows_of[shape])
+
+    def arguments(self, shape):
+        hidden = int(shape.split("-")[1])
+        return {"hidden_layer_sizes": (hidden,), "max_iter": 2, "random_state": 0}

@@ -1,0 +1,148 @@
+"""What a user waits for at first: imports, compilation, memory, a command."""
+
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from benchmarks.problems import available, classes
+
+#: A first fit with default parameters on as many rows as iris has, by what is fitted.
+FITS = {
+    "fastnn:Network": """
+import numpy as np
+from fastnn import Network
+X = np.random.default_rng(0).standard_normal((150, 4)).astype(np.float32)
+Network([4, 100, 3], loss="cross_entropy", random_state=0).fit(X, X[:, :3].argmax(axis=1))
+""",
+    "fastnn:SGDClassifier": """
+import numpy as np
+from fastnn import SGDClassifier
+X = np.random.default_rng(0).standard_normal((150, 4))
+SGDClassifier(random_state=0).fit(X, X[:, :3].argmax(axis=1))
+""",
+    "fastnn:MLPClassifier": """
+import warnings
+import numpy as np
+from fastnn import MLPClassifier
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).standard_normal((150, 4))
+MLPClassifier(random_state=0).fit(X, X[:, :3].argmax(axis=1))
+""",
+}
+
+EMPTY_CACHE = """
+import os, tempfile
+folder = tempfile.TemporaryDirectory()
+os.environ["NUMBA_CACHE_DIR"] = folder.name
+"""
+
+#: Prints the CPU time of a fit over that of compiling a fixed function of many loops.
+COMPARED = """
+import time
+import numpy as np
+from numba import njit
+lines = ["def f(x):", "  t = 0.0", *40 * ["  for v in x:", "    t += v * t + 1.0"], "  return t"]
+exec("\\n".join(lines))
+start = time.process_time()
+njit(f)(np.ones(3))
+middle = time.process_time()
+{fit}
+print((time.process_time() - middle) / (middle - start))
+"""
+
+
+class Import:
+    """``import fastnn`` in a fresh process."""
+
+    def timeraw_import(self):
+        return "import fastnn"
+
+
+class Warm:
+    """A first fit in a fresh process, its kernels in the cache."""
+
+    params = [list(FITS)]
+    param_names = ["fitted"]
+    number = 1
+    timeout = 600
+
+    def setup(self, fitted):
+        available(fitted)
+
+    def timeraw_first_fit(self, fitted):
+        return FITS[fitted]
+
+
+class Cold(Warm):
+    """A first fit in a fresh process, and no kernel in the cache."""
+
+    repeat, rounds, warmup_time = 2, 1, 0
+
+    def timeraw_first_fit(self, fitted):
+        return FITS[fitted], EMPTY_CACHE
+
+    def track_first_fit_over_compiling(self, fitted):
+        code = EMPTY_CACHE + COMPARED.format(fit=FITS[fitted])
+        command = [sys.executable, "-c", code]
+        ratios = [
+            float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3)
+        ]
+        return sorted(ratios)[1]
+
+    track_first_fit_over_compiling.unit = "x compiling a function of 40 loops"
+
+
+class Compiled:
+    """Signatures of the kernels that a session compiles, whatever the networks in it."""
+
+    def setup(self):
+        self.network = available("fastnn:Network")
+        self.signatures = available("fastnn.kernels.jit:compiled_signatures")
+        self.X = np.random.default_rng(0).standard_normal((30, 4))
+        self.y = self.X[:, :3].argmax(axis=1)
+
+    def track_signatures(self):
+        for shape in ([4, 3], [4, 8, 3], [4, 8, 8, 3]):
+            for activation in ("relu", "tanh"):
+                net = self.network(shape, activation=activation, loss="cross_entropy")
+                net.fit(self.X, self.y)
+                net.fit(self.X, self.y, optimizer="adam", batch_size=10)
+                net.forward(self.X)
+        return sum(self.signatures().values())
+
+    track_signatures.unit = "compiled signatures"
+
+
+class Memory:
+    """The process at its peak, training on 100 000 rows of 20 features (8 MB)."""
+
+    def setup(self):
+        self.network = available("fastnn:Network")
+
+    def peakmem_fit(self):
+        X, y = classes(20, 2, 100_000)
+        net = self.network([20, 32, 2], loss="cross_entropy", random_state=0)
+        net.fit(X, y, optimizer="adam", batch_size=128)
+
+
+class Command:
+    """``fastnn train`` on 2000 synthetic rows."""
+
+    number, repeat, rounds, warmup_time, timeout = 1, 3, 1, 0, 600
+
+    def setup(self):
+        available("fastnn.cli:main")
+        self.folder = tempfile.TemporaryDirectory()
+
+    def teardown(self):
+        self.folder.cleanup()
+
+    def timeraw_train(self):
+        return f"""
+import os
+os.chdir({self.folder.name!r})
+from fastnn.cli import main
+main(["train", "--rows", "2000", "--quiet", "--no-plot"], standalone_mode=False)
+"""
