@@ -278,11 +278,12 @@ def _scores(network: Network, row: np.ndarray) -> list[np.ndarray]:
     """Return ``z`` of every layer: the scores of the network cut off after it."""
     plan = network.plan
     rows = check_rows(row, network.layer_sizes[0], network.dtype)
+    none = activations.CODES["identity"]  # of an output
     found = []
     for n in range(1, len(network.layer_sizes)):
         cut = plan._replace(
             sizes=plan.sizes[: n + 1], weights=plan.weights[:n], biases=plan.biases[:n],
-            units=plan.units[: n + 2], activations=plan.activations[:n],
+            units=plan.units[: n + 2], activations=np.append(plan.activations[: n - 1], none),
         )  # fmt: skip
         found.append(score(cut, network.parameters, rows, 1)[0][0])
     return found
