@@ -40,7 +40,7 @@ def sweep_table(
             "relu",
             dtype,
             optimizer="sgd" if batch == 1 else "adam",
-            learning_rate=1e-3,
+            learning_rate=min(1e-3, 0.1 / width),
             batch_size=batch,
         )
         cases.append(Case(name_of(task), task))

@@ -7,7 +7,11 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.multiclass import (
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
 
 MULTIOUTPUT = "multiclass-multioutput"
 
@@ -32,6 +36,7 @@ class Labels:
     """
 
     def __init__(self, y: Any, classes: Any = None) -> None:
+        check_classification_targets(y)
         found = type_of_target(y, input_name="y")
         if found == MULTIOUTPUT:
             self.kind = "multioutput"

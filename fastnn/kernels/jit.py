@@ -42,23 +42,43 @@ where there is none, kernels are compiled in memory.
 import contextlib
 import ctypes
 import functools
+import gc
 import hashlib
 import pickle
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
+from llvmlite.binding import Linkage
 from numba import extending
 from numba import types as types
 from numba.core import event
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import PassManager
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps as serialize
+from numba.core.typed_passes import (
+    AnnotateTypes,
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.untyped_passes import (
+    FixupArgs,
+    GenericRewrites,
+    IRProcessing,
+    ReconstructSSA,
+    TranslateByteCode,
+)
 
 # Numba's annotations do not describe what its decorators and settings are.
 config: Any = numba.config
@@ -86,8 +106,11 @@ KERNELS: dict[str, Any] = {}
 
 def kernel(function: Callable) -> Any:
     """Compile an entry point lazily, with the on-disk cache."""
-    dispatcher = njit(**FLAGS)(function)
+    dispatcher = njit(pipeline_class=_Compiler, **FLAGS)(function)
     if JIT:
+        with contextlib.suppress(AttributeError):
+            compiler = dispatcher._compiler
+            compiler.compile = _compiled_as(_Whole, compiler.compile)
         _enable_cache(dispatcher, FLAGS)
         KERNELS[f"{function.__module__}.{function.__qualname__}"] = dispatcher
     return dispatcher
@@ -122,11 +145,11 @@ def scalar(function: Callable) -> Any:
 def _linked(function: Callable, flags: dict[str, Any]) -> Any:
     """Compile a function for linking into kernels only."""
     options: dict[str, Any] = {**flags, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    dispatcher: Any = numba.njit(**options)(function)
+    dispatcher: Any = njit(pipeline_class=_Compiler, **options)(function)
     if JIT:
         with contextlib.suppress(AttributeError):
             compiler = dispatcher._compiler
-            compiler.compile = _for_linking(compiler.compile)
+            compiler.compile = _compiled_as(_Part, compiler.compile)
             dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
             # Python would jump to an entry point that does not exist.
             dispatcher._insert = lambda *args, **kws: None
@@ -154,22 +177,31 @@ def _without_literals(template: Callable) -> Callable:
     return wrapped
 
 
+class _Compiler(CompilerBase):
+    """Numba's passes that kernels need: no closures, inlining, literals or array expressions.
+
+    A pass costs a millisecond a function, whatever it finds.
+    """
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Return the passes, in their order."""
+        manager = PassManager("kernel")
+        for step in (
+            TranslateByteCode, FixupArgs, IRProcessing, GenericRewrites, ReconstructSSA,
+            NopythonTypeInference, PreLowerStripPhis, IRLegalization, AnnotateTypes,
+            NativeLowering, NoPythonBackend,
+        ):  # fmt: skip
+            manager.add_pass(step, "")
+        manager.finalize()
+        return [manager]
+
+
 class _NoEngine:
     """Stands in for LLVM's execution engine while code is compiled for linking only."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._environment = ctypes.c_void_p()
-
-    def add_module(self, module: Any) -> None:
-        """Leave the module out of the engine."""
-
-    def finalize_object(self) -> None:
-        """Emit nothing."""
-
-    def is_symbol_defined(self, name: str) -> bool:
-        """No function has an address."""
-        return False
 
     def get_global_value_address(self, name: str) -> int:
         """Return where Numba may store the function's Python environment, which is not used."""
@@ -179,17 +211,94 @@ class _NoEngine:
         return getattr(self._engine, name)
 
 
-def _for_linking(compile: Callable) -> Callable:
-    """Return ``compile`` without optimisation or machine code; Numba holds its lock around it."""
+class _Part(JITCodeLibrary):
+    """The code of a function that is compiled for linking only.
+
+    Numba's own library would optimise it, and copy into it all that it calls, and that into each
+    caller again; this one holds the function as it was written, until a `_Whole` takes it.
+    """
+
+    def _optimize_functions(self, module: Any) -> None:
+        """Leave it to the whole."""
+
+    def add_ir_module(self, module: Any) -> None:
+        """Add code, but no wrapper through which C would call it."""
+        if module.name != "cfunc_wrapper":
+            super().add_ir_module(module)
+
+    def finalize(self) -> None:
+        """Take no more code."""
+        self._raise_if_finalized()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return that there is no machine code."""
+        self._ensure_finalized()
+        return 0
+
+    def linkable(self) -> Any:
+        """Return the module of this function alone, of which one copy stays in a whole."""
+        if self._shared_module is None:
+            for function in self._final_module.functions:
+                if not function.is_declaration and function.linkage == Linkage.external:
+                    function.linkage = "linkonce_odr"
+            self._shared_module = self._final_module
+        return self._shared_module
+
+    def _get_module_for_linking(self) -> Any:
+        """Return the module with all that it calls, for a caller that is neither part nor whole."""
+        module = self.linkable().clone()
+        for library in _reached([self]):
+            if library is not self:
+                other = library.linkable() if isinstance(library, _Part) else None
+                module.link_in(other or library._get_module_for_linking(), preserve=True)
+        return module
+
+
+class _Whole(JITCodeLibrary):
+    """The code of a kernel; it takes in every part that it reaches, once, then is optimised."""
+
+    def finalize(self) -> None:
+        """Link, optimise and emit machine code."""
+        libraries = _reached(self._linking_libraries)
+        for library in libraries:
+            if isinstance(library, _Part):
+                self._reload_init.update(library._reload_init)
+                self._final_module.link_in(library.linkable(), preserve=True)
+        self._linking_libraries = [x for x in libraries if not isinstance(x, _Part)]
+        super().finalize()
+
+
+def _reached(libraries: Iterable[Any]) -> list[Any]:
+    """Return libraries with all those that parts among them call, each once."""
+    found: dict[Any, None] = {}
+    pending = list(libraries)[::-1]
+    while pending:
+        library = pending.pop()
+        if library not in found:
+            found[library] = None
+            if isinstance(library, _Part):
+                pending += library._linking_libraries[::-1]
+    return list(found)
+
+
+def _compiled_as(library: type, compile: Callable) -> Callable:
+    """Return a dispatcher's ``compile`` into a kind of library; Numba holds its lock around it."""
 
     def wrapped(args: Any, return_type: Any) -> Any:
         codegen = cpu_target.target_context.codegen()
-        engine, level = codegen._engine, config.OPT
-        codegen._engine, config.OPT = _NoEngine(engine), type(level)(0)
+        saved = codegen._engine, codegen._library_class
+        codegen._library_class = library
+        if library is _Part:
+            codegen._engine = _NoEngine(codegen._engine)
+        collecting = gc.isenabled()
+        gc.disable()  # the compiler makes millions of objects, and keeps nearly all of them
         try:
             return compile(args, return_type)
         finally:
-            codegen._engine, config.OPT = engine, level
+            codegen._engine, codegen._library_class = saved
+            if collecting:
+                gc.enable()
 
     return wrapped
 
@@ -198,7 +307,7 @@ def elementary(function: Callable) -> Any:
     """Compile a scalar function whose order of operations must be kept."""
     if not JIT:  # NumPy scalars warn where machine code yields inf or NaN
         return np.errstate(all="ignore")(function)
-    return njit(**ELEMENTARY_FLAGS)(function)
+    return _linked(function, ELEMENTARY_FLAGS)
 
 
 def by_precision(single: Callable, double: Callable) -> Any:
@@ -226,7 +335,8 @@ def by_precision(single: Callable, double: Callable) -> Any:
         def choose(x: Any, *others: Any) -> Any:
             return {types.float32: single, types.float64: double}.get(x)
 
-        overload(function, jit_options=ELEMENTARY_FLAGS, strict=False)(choose)
+        options = {**ELEMENTARY_FLAGS, "no_cfunc_wrapper": True}
+        overload(function, jit_options=options, strict=False)(choose)
     return function
 
 

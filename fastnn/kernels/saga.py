@@ -306,7 +306,8 @@ def drifted(w, total, saga, start, stop, l1):
 
     Each step is ``w <- towards_zero(w - total * drift, shrink)``.  They are made from the last to
     the first, as scikit-learn makes them, but many at a time: where the shrinking is stronger they
-    add up, and where the drift is, they do on either side of 0.
+    add up, and where the drift is, they do on either side of 0.  Before every row has been drawn
+    now the one and now the other may be; then the stronger in sum decides, as in scikit-learn.
     """
     drift, shrink = saga.drift, saga.shrink
     by = total * (drift[stop] - drift[start])
