@@ -47,7 +47,7 @@ import hashlib
 import pickle
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ from numba import extending
 from numba import types as types
 from numba.core import event
 from numba.core.caching import FunctionCache
+from numba.core.cgutils import normalize_ir_text
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
 from numba.core.compiler_machinery import PassManager
@@ -218,13 +219,12 @@ class _Part(JITCodeLibrary):
     caller again; this one holds the function as it was written, until a `_Whole` takes it.
     """
 
-    def _optimize_functions(self, module: Any) -> None:
-        """Leave it to the whole."""
-
     def add_ir_module(self, module: Any) -> None:
-        """Add code, but no wrapper through which C would call it."""
+        """Add code, but no wrapper through which C would call it; all is verified in the whole."""
         if module.name != "cfunc_wrapper":
-            super().add_ir_module(module)
+            parsed = llvmlite.binding.parse_assembly(normalize_ir_text(str(module)))
+            parsed.data_layout = self._codegen._data_layout
+            self._final_module.link_in(parsed)
 
     def finalize(self) -> None:
         """Take no more code."""
@@ -291,16 +291,47 @@ def _compiled_as(library: type, compile: Callable) -> Callable:
         codegen._library_class = library
         if library is _Part:
             codegen._engine = _NoEngine(codegen._engine)
-        collecting = gc.isenabled()
-        gc.disable()  # the compiler makes millions of objects, and keeps nearly all of them
         try:
-            return compile(args, return_type)
+            with _quick_typing():
+                return compile(args, return_type)
         finally:
             codegen._engine, codegen._library_class = saved
-            if collecting:
-                gc.enable()
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _quick_typing() -> Iterator[None]:
+    """Work out each operator on each kinds of numbers once, and collect no garbage meanwhile.
+
+    Numba tries all its definitions of ``+`` for each ``+``; and its millions of objects, nearly
+    all of which stay, would be gone over again and again.
+    """
+    context = cpu_target.typing_context
+    if "resolve_function_type" in vars(context):  # already so
+        yield
+        return
+    known: dict[Any, Any] = {}
+    resolve = context.resolve_function_type
+
+    def look_up(function: Any, args: Any, kws: Any) -> Any:
+        numbers = all(isinstance(kind, types.Number | types.Boolean) for kind in args)
+        if kws or not numbers or isinstance(function, types.Dispatcher):
+            return resolve(function, args, kws)
+        key = function, args
+        if key not in known:
+            known[key] = resolve(function, args, kws)
+        return known[key]
+
+    collecting = gc.isenabled()
+    gc.disable()
+    context.resolve_function_type = look_up
+    try:
+        yield
+    finally:
+        del context.resolve_function_type
+        if collecting:
+            gc.enable()
 
 
 def elementary(function: Callable) -> Any:
