@@ -239,7 +239,7 @@ def test_gives_all_that_scikit_learns_gives():
     X, y = problem(3)
     ours, expected = LogisticRegression().fit(X, y), reference.LogisticRegression().fit(X, y)
     missing = {name for name in dir(expected) if name[0] != "_"} - set(dir(ours))
-    assert missing <= {"set_callbacks"}
+    assert missing == set()
     assert ours.__sklearn_tags__().input_tags == expected.__sklearn_tags__().input_tags
     assert ours.__sklearn_tags__().classifier_tags == expected.__sklearn_tags__().classifier_tags
     assert str(ours.get_metadata_routing()) == str(expected.get_metadata_routing())
@@ -352,9 +352,72 @@ def test_interrupted_training_keeps_the_model(monkeypatch):
         assert model.score(X, y) > 0.6
 
 
-def test_verbose_prints_a_line_per_iteration(capsys):
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd"])
+def test_verbose_is_a_bar_and_two_is_a_line_an_iteration(solver, capsys):
     X, y = problem(2)
-    for solver in ("lbfgs", "saga", "sgd", "gd"):
-        model = LogisticRegression(solver=solver, verbose=1, max_iter=5, random_state=0).fit(X, y)
-        printed = capsys.readouterr().out
-        assert len([line for line in printed.splitlines() if line]) >= model.n_iter_[0]
+    settings = {"solver": solver, "max_iter": 3, "tol": 0.0, "random_state": 0}
+    LogisticRegression(**settings, verbose=True).fit(X, y)
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert "epoch 3/3" in shown.err
+    LogisticRegression(**settings, verbose=2).fit(X, y)
+    shown = capsys.readouterr()
+    assert [line[:12] for line in shown.out.splitlines()] == [
+        f"Iteration {i}," for i in range(1, 4)
+    ]
+    assert not shown.err
+
+
+def test_verbose_sgd_prints_its_epochs(capsys):
+    X, y = problem(2)
+    model = LogisticRegression(solver="sgd", verbose=1, max_iter=3, random_state=0).fit(X, y)
+    assert capsys.readouterr().out.count("-- Epoch") == model.n_iter_[0]
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd"])
+def test_a_function_sees_each_iteration_and_ends_the_fit(solver):
+    X, y = problem(3)
+    settings = {"solver": solver, "tol": 0.0, "max_iter": 9, "C": 0.3, "random_state": 0}
+    if solver == "saga":
+        settings["l1_ratio"] = 0.5
+    losses = []
+
+    def watch(progress):
+        losses.append(progress.loss)
+        return progress.epoch == 3
+
+    model = LogisticRegression(**settings, callbacks=[watch]).fit(X, y)
+    assert model.n_iter_[0] == len(losses) == 4
+    ratio = settings.get("l1_ratio", 0.0)
+    W = model.coef_
+    penalty = (1 - ratio) / 2 * (W**2).sum() + ratio * np.abs(W).sum()
+    right = model.predict_log_proba(X)[np.arange(N), np.searchsorted(model.classes_, y)]
+    assert losses[-1] == pytest.approx(-right.mean() + penalty / 0.3 / N, rel=1e-9)
+    alone = LogisticRegression(**settings | {"max_iter": 4}).fit(X, y)
+    np.testing.assert_array_equal(alone.coef_, model.coef_)
+    with pytest.raises(TypeError, match="callbacks must be a sequence of callables"):
+        LogisticRegression(callbacks=[3]).fit(X, y)
+
+
+@pytest.mark.parametrize("multi_class", ["deprecated", "ovr"])
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd"])
+def test_scikit_learns_callbacks(solver, multi_class):
+    callback = pytest.importorskip("sklearn.callback")
+    X, y = problem(3)
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    settings = {"solver": solver, "max_iter": 3, "tol": 0.0, "random_state": 0}
+    model = LogisticRegression(**settings, multi_class=multi_class).set_callbacks(monitor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y)
+    epochs = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(epochs) == (9 if multi_class == "ovr" else 3)
+    assert epochs[-1]["accuracy"] == model.score(X, y)
+
+
+def test_sgd_shows_scikit_learns_callbacks_the_whole_fit():
+    callback = pytest.importorskip("sklearn.callback")
+    X, y = problem(2)
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    model = LogisticRegression(solver="sgd", random_state=0).set_callbacks(monitor).fit(X, y)
+    assert [row["accuracy"] for row in monitor.get_logs().data] == [model.score(X, y)]

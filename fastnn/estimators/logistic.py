@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn.estimators.callbacks import CallbackMixin, Hooks
 from fastnn.estimators.linear_network import linear_network
 from fastnn.estimators.logistic_solvers import Problem, fit_gd, fit_lbfgs, fit_saga, sgd_rate
 from fastnn.estimators.multilayer import FLOATS, store_parameters
@@ -41,6 +42,7 @@ PARTIAL = {
     "learning_rate_init": ("auto", ("sgd", "gd")),
     "learning_rate": ("adaptive", ("sgd",)),
     "n_iter_no_change": (5, ("sgd",)),
+    "callbacks": ((), ("lbfgs", "saga", "gd")),
 }
 
 
@@ -57,14 +59,14 @@ def _learns_online(estimator: "LogisticRegression") -> bool:
     return True
 
 
-class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
+class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
     """Logistic regression: a sigmoid neuron for two classes, a softmax layer for more.
 
     Minimises ``C sum_i w_i J_i + (1 - l1_ratio)/2 |coef|^2 + l1_ratio |coef|_1`` with ``J`` the log
     loss or the cross-entropy of row ``i``.  Parameters, attributes, numbers and messages are those
     of scikit-learn 1.9's class of this name; the solvers "sgd" and "gd", the parameters
-    ``learning_rate``, ``learning_rate_init`` and ``n_iter_no_change``, and `learn_one` and
-    `predict_one` come on top.
+    ``learning_rate``, ``learning_rate_init``, ``n_iter_no_change`` and ``callbacks``, and
+    `learn_one` and `predict_one` come on top.
 
     Parameters
     ----------
@@ -98,8 +100,8 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
     multi_class : {"ovr", "multinomial", "auto"}, default="deprecated"
         "ovr" fits each class against the rest, the others and the default one softmax; two
         classes always have one sigmoid.  scikit-learn has dropped it in 1.8.
-    verbose : int, default=0
-        Whether each iteration is printed.
+    verbose : bool or int, default=0
+        True shows a progress bar, 2 prints a line per iteration.
     warm_start : bool, default=False
         Whether `fit` begins with the coefficients of the last one.
     n_jobs : int or None, default=None
@@ -112,6 +114,9 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         reciprocal of the curvature: the objective's largest for "gd", the rows' mean for "sgd".
     n_iter_no_change : int, default=5
         Epochs without improvement after which "sgd" ends or lowers its rate.
+    callbacks : sequence of callable, default=()
+        Called with a `fastnn.training.Progress` after each iteration of "lbfgs", "saga" and "gd";
+        a true answer ends the fit.
 
     Attributes
     ----------
@@ -166,6 +171,7 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         "learning_rate": [StrOptions({"adaptive", "constant", "invscaling"})],
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "callbacks": "no_validation",  # `check_callbacks` does
     }
 
     def __init__(
@@ -189,6 +195,7 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         learning_rate: str = "adaptive",
         learning_rate_init: float | str = "auto",
         n_iter_no_change: int = 5,
+        callbacks: Any = (),
     ) -> None:
         store_parameters(self, locals())
 
@@ -211,6 +218,7 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         -------
         self : object
         """
+        given = X, y, sample_weight
         penalty = self._check_penalty()
         self._warn_of_ignored()
         X, y = validate_data(
@@ -225,26 +233,55 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
                 f"contains only one class: {self.classes_[:1].tolist()[0]!r}"
             )
         weight = self._row_weight(X, y, sample_weight)
-        one_against_rest = self.multi_class == "ovr" and n_classes > 2
         shape = (1 if n_classes == 2 else n_classes, X.shape[1])
-        coef, intercept = self._initial(shape, X.dtype)
-        if self.solver == "sgd":
-            self._fit_sgd(X, y, weight, penalty, coef, intercept)
-            return self
-        parts = [slice(c, c + 1) for c in range(n_classes)] if one_against_rest else [slice(None)]
-        n_iter = []
-        for part in parts:
-            network = linear_network(coef[part], intercept[part], self._loss())
-            targets = Targets(self._encode(y, part.start).reshape(-1, 1).astype(X.dtype), weight)
-            problem = Problem(
-                network, X, targets, *penalty,
-                self.fit_intercept, self.max_iter, float(self.tol), self.verbose,
-            )  # fmt: skip
-            n_iter.append(self._solve(problem))
-            coef[part], intercept[part] = network.weights[0].T, network.biases[0]
+        start = self._initial(shape, X.dtype)
+        apart = shape[0] if self.multi_class == "ovr" else 1
+        with self._hooks(max(apart * self.max_iter, 1), *given, self._snapshot) as hooks:
+            if self.solver == "sgd":
+                self._fit_sgd(X, y, weight, penalty, *start)
+            else:
+                self._fit(X, y, weight, penalty, *start, hooks)
+        return self
+
+    def _fit(
+        self,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray,
+        penalty: Penalty,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        hooks: Hooks,
+    ) -> None:
+        """Fit ``coef`` and ``intercept``, all together or each class against the rest."""
+        parts, n_iter = [slice(None)], []
+        if self._loss() == "log_loss" and len(coef) > 1:
+            parts = [slice(c, c + 1) for c in range(len(coef))]
+        self._fitting: Any = None
+        try:
+            for part in parts:
+                network = linear_network(coef[part], intercept[part], self._loss())
+                self._fitting = coef, intercept, part, network
+                encoded = self._encode(y, part.start).reshape(-1, 1)
+                problem = Problem(
+                    network, X, Targets(encoded.astype(X.dtype), weight), *penalty,
+                    self.fit_intercept, self.max_iter, float(self.tol), self.verbose, hooks,
+                )  # fmt: skip
+                n_iter.append(self._solve(problem))
+                coef[part], intercept[part] = network.weights[0].T, network.biases[0]
+        finally:
+            del self._fitting
         self.coef_, self.intercept_ = coef, intercept
         self.n_iter_ = np.array(n_iter, np.int32)
-        return self
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return the coefficients as they stand, apart from those still being fitted."""
+        if not hasattr(self, "_fitting"):
+            return {"coef_": self.coef_.copy(), "intercept_": self.intercept_.copy()}
+        coef, intercept, part, network = self._fitting
+        coef, intercept = coef.copy(), intercept.copy()
+        coef[part], intercept[part] = network.weights[0].T, network.biases[0]
+        return {"coef_": coef, "intercept_": intercept}
 
     def _solve(self, problem: Problem) -> int:
         """Run the solver; return its iterations."""
@@ -277,7 +314,7 @@ class LogisticRegression(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             fit_intercept=self.fit_intercept,
             max_iter=max(self.max_iter, 1),
             tol=self.tol,
-            verbose=self.verbose,
+            verbose=int(self.verbose),
             random_state=self.random_state,
             learning_rate=self.learning_rate,
             eta0=float(rate),

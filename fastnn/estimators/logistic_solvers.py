@@ -6,7 +6,8 @@ without hidden layers; L-BFGS and gradient descent the same divided by ``sum_i w
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import row_norms
 
 from fastnn.estimators import lbfgs
+from fastnn.estimators.callbacks import Hooks
 from fastnn.inputs import as_rows
 from fastnn.kernels.plan import Targets
 from fastnn.kernels.saga import N_STATE, SCALE, WORD, SagaModel, SagaRule, saga_dense_, saga_sparse_
 from fastnn.network import Network
-from fastnn.training import loss_and_gradients
+from fastnn.training import History, Progress, loss_and_gradients
 
 #: scikit-learn trains the intercept of sparse rows as slowly: sparse features are seldom non-zero.
 SPARSE_INTERCEPT_DECAY = 0.01
@@ -51,7 +53,9 @@ class Problem:
     tol : float
         Of the solver's own criterion.
     verbose : int
-        Whether each iteration is printed.
+        2 prints a line per iteration.
+    hooks : Hooks
+        What watches the iterations.
     """
 
     network: Network
@@ -63,11 +67,14 @@ class Problem:
     max_iter: int
     tol: float
     verbose: int = 0
+    hooks: Hooks = field(default_factory=Hooks)
 
     def __post_init__(self) -> None:
         weight = self.targets.weight
         self.rows = as_rows(self.X, self.network.dtype)
-        self.n = self.X.shape[0]
+        self.n = n = self.X.shape[0]
+        self.made = 0
+        self.progress = Progress(self.network, 0, self.max_iter, n, n, math.nan, History())
         self.total = float(weight.sum(dtype=np.float64)) if weight.size else float(self.n)
 
     def objective(self, point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -91,18 +98,34 @@ class Problem:
             gradient[bias:] = 0
         return loss, gradient
 
+    def begins(self) -> None:
+        """Say that the first iteration begins."""
+        self.hooks.epoch_begins()
+
+    def iterated(self, loss: Callable[[], float]) -> bool:
+        """Take in an iteration, ``loss()`` being the mean objective; return whether to stop."""
+        progress = self.progress
+        progress.epoch, self.made = self.made, self.made + 1
+        if self.verbose >= 2 or self.hooks.watches_epochs:
+            progress.loss = loss()
+            progress.history.loss.append(progress.loss)
+        if self.verbose >= 2:
+            print(f"Iteration {self.made}, loss = {progress.loss:.8f}")
+        stop = self.hooks.epoch_ends(progress)
+        if not stop and self.made < self.max_iter:
+            self.hooks.epoch_begins()
+        return stop
+
 
 def fit_lbfgs(problem: Problem) -> int:
     """Minimise by L-BFGS until no derivative exceeds ``tol``; return the iterations."""
     network = problem.network
-    made = 0
 
-    def report(point: np.ndarray) -> None:
-        nonlocal made
-        made += 1
-        if problem.verbose:
-            print(f"Iteration {made}, loss = {problem.objective(point)[0]:.8f}")
+    def report(point: np.ndarray) -> bool:
+        network.parameters[:] = point
+        return problem.iterated(lambda: problem.objective(point)[0])
 
+    problem.begins()
     point, _, n_iter = lbfgs.minimize(
         problem.objective,
         network.parameters,
@@ -128,33 +151,35 @@ def fit_gd(problem: Problem, rate: float | None) -> int:
     if rate is None:
         rate = 1 / largest_curvature(problem)
     point = network.parameters.astype(np.float64)
-    made = 0
+    loss = math.nan
+
+    def latest() -> float:
+        return loss
+
     try:
-        while True:
-            loss, gradient = problem.objective(point)
-            if not math.isfinite(loss):
-                raise ValueError(NON_FINITE.format(made))
-            if problem.verbose:
-                print(f"Iteration {made}, loss = {loss:.8f}")
-            if np.abs(gradient).max() <= problem.tol:
-                return made
-            if made == problem.max_iter:
+        problem.begins()
+        loss, gradient = problem.objective(point)
+        while np.abs(gradient).max() > problem.tol:
+            if problem.made == problem.max_iter:
+                warnings.warn(
+                    f"gd failed to converge after {problem.made} iteration(s): a derivative is "
+                    f"still {np.abs(gradient).max():.3g}, above tol={problem.tol:g}. Increase the "
+                    "number of iterations (max_iter), or scale the features.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
                 break
             with np.errstate(over="ignore"):  # the loss tells
                 point -= rate * gradient
-            made += 1
+            loss, gradient = problem.objective(point)
+            if not math.isfinite(loss):
+                raise ValueError(NON_FINITE.format(problem.made + 1))
+            if problem.iterated(latest):
+                break
     except KeyboardInterrupt:
-        network.parameters[:] = point
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        return made
-    warnings.warn(
-        f"gd failed to converge after {made} iteration(s): a derivative is still "
-        f"{np.abs(gradient).max():.3g}, above tol={problem.tol:g}. Increase the number of "
-        "iterations to improve the convergence (max_iter), or scale the features.",
-        ConvergenceWarning,
-        stacklevel=4,
-    )
-    return made
+    network.parameters[:] = point
+    return problem.made
 
 
 def largest_curvature(problem: Problem) -> float:
@@ -206,7 +231,13 @@ def fit_saga(problem: Problem, seed: int) -> int:
     y, weight = problem.targets.y.reshape(-1), problem.targets.weight
     size = _slice_rows(problem)
     before = np.zeros_like(model.W)
-    epoch = 0
+
+    def loss() -> float:
+        network.weights[0][:], network.biases[0][:] = model.W, model.b
+        value = problem.objective(network.parameters.astype(np.float64))[0]
+        return value + problem.l1 / problem.total * float(np.abs(model.W).sum())
+
+    problem.begins()
     try:
         for epoch in range(1, problem.max_iter + 1):
             for start in range(0, n, size):
@@ -216,22 +247,20 @@ def fit_saga(problem: Problem, seed: int) -> int:
             largest = float(np.abs(model.W).max())
             change = float(np.abs(model.W - before).max())
             before[:] = model.W
-            if problem.verbose:
-                print(f"Epoch {epoch}, change: {change / largest if largest else math.nan:.8g}")
-            if change <= problem.tol * largest:
+            if problem.iterated(loss) or change <= problem.tol * largest:
                 break
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
         model.W[:] *= model.state[SCALE]
     network.weights[0][:] = model.W
     network.biases[0][:] = model.b
-    if epoch == problem.max_iter:
+    if problem.made == problem.max_iter:
         warnings.warn(
             "The max_iter was reached which means the coef_ did not converge",
             ConvergenceWarning,
             stacklevel=4,
         )
-    return epoch
+    return problem.made
 
 
 def _saga_rule(problem: Problem) -> SagaRule:
