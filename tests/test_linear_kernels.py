@@ -127,7 +127,8 @@ def new_rule(**changes):
         loss=linear_losses.CODES["log_loss"], epsilon=0.1, schedule=linear.INVSCALING, eta0=0.5,
         power_t=0.5, optimal_init=0.0, alpha=0.01, l1_ratio=0.0, decay=True, truncate=False,
         positive_weight=1.5, negative_weight=0.5, fit_intercept=True, intercept_rate=1.0,
-        average=0.0, watch_loss=True, watch_penalty=True,
+        average=0.0, watch_loss=True, watch_penalty=True, clip=math.inf, warmup=0.0, middle=0.5,
+        smoothing=0.0, whole=False,
     )  # fmt: skip
     return rule._replace(**changes)
 
@@ -188,7 +189,7 @@ def test_dense_rows_as_sparse_ones(schedule, rng):
     """A passive-aggressive step on a row of zeros, and every layout, leave one path."""
     rule = new_rule(
         loss=linear_losses.CODES["hinge"], schedule=schedule, average=2.0, decay=False,
-        watch_penalty=False,
+        watch_penalty=False, middle=0.0,
     )  # fmt: skip
     X, y = rng.normal(size=(N, D)), rng.choice([-1.0, 1.0], N)
     X[[0, 5, 6]] = 0

@@ -1,33 +1,51 @@
 """What `SGDClassifier` and `SGDRegressor` share: parameters, input, state, one-row training."""
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model._base import SparseCoefMixin
+from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn.estimators.callbacks import CallbackMixin
 from fastnn.estimators.linear_network import linear_network
-from fastnn.estimators.sgd_training import Parameters, Stopping, begin, make_rule
+from fastnn.estimators.sgd_training import (
+    NATURAL_ORDER,
+    Course,
+    Parameters,
+    Stopping,
+    begin,
+    current_average,
+    current_weights,
+    make_rule,
+)
+from fastnn.estimators.sgd_validation import Held
 from fastnn.inputs import as_rows
-from fastnn.kernels.linear import SCHEDULES, LinearRule, Model, finish_
+from fastnn.kernels import linear
+from fastnn.kernels.linear import SCHEDULES, LinearRule, Model
 from fastnn.kernels.linear_losses import LinearLoss
 from fastnn.kernels.plan import Rows
 from fastnn.network import Network
 
+#: What early stopping alone reads, and what passive-aggressive rates do not.
+_OF_EARLY_STOPPING = ("scoring", "restore_best")
+_OF_RATES = ("warmup_epochs",)
 MAX_SEED = np.iinfo(np.int32).max
 EVERY_ROW_ONCE = {dtype: np.empty(0, dtype) for dtype in (np.dtype("f4"), np.dtype("f8"))}
 
 
-class Online(NamedTuple):
+@dataclass(slots=True)
+class Online:
     """What one-row training keeps between calls; ``coef`` tells whether it is still valid."""
 
     coef: np.ndarray
@@ -45,7 +63,7 @@ def _writable(array: np.ndarray) -> np.ndarray:
     return np.require(array, requirements=["C", "A", "W"])
 
 
-class BaseSGD(SparseCoefMixin, BaseEstimator):
+class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
     """Base of the two; the parameters are described there."""
 
     loss_functions: ClassVar[Mapping[str, LinearLoss]]
@@ -69,6 +87,11 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "average": [Interval(Integral, 0, None, closed="neither"), "boolean"],
+        "clip_norm": [Interval(Real, 0, None, closed="right"), None],
+        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "restore_best": ["boolean", None],
+        "callbacks": "no_validation",  # `check_callbacks` does
     }
 
     def _check_settings(self, partial: bool = False) -> None:
@@ -87,6 +110,25 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
             raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
+        self._warn_of_ignored(partial)
+
+    def _warn_of_ignored(self, partial: bool) -> None:
+        """Warn of each parameter beyond scikit-learn's that was set and is not read."""
+        ignored = []
+        if not self.early_stopping:
+            ignored += [(name, "early_stopping=False") for name in _OF_EARLY_STOPPING]
+        if self.learning_rate in ("pa1", "pa2"):
+            ignored += [(name, f"learning_rate={self.learning_rate!r}") for name in _OF_RATES]
+        elif partial:
+            ignored += [(name, "partial_fit") for name in _OF_RATES]
+        if self.loss != "log_loss":
+            ignored.append(("label_smoothing", f"loss={self.loss!r}"))
+        parameters = inspect.signature(type(self)).parameters
+        for name, reason in ignored:
+            if name in parameters and getattr(self, name) != parameters[name].default:
+                warnings.warn(
+                    f"{name}={getattr(self, name)!r} has no effect with {reason}", stacklevel=4
+                )
 
     def _check_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
         """Return valid rows, in the precision of a model that has begun, and targets."""
@@ -102,6 +144,8 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
             accept_large_sparse=False,
             reset=reset,
         )
+        if sparse.issparse(X):  # an index out of range would write to other memory
+            X.check_format(full_check=True)
         return X, y
 
     def _check_weight(self, sample_weight: Any, X: Any) -> np.ndarray:
@@ -165,15 +209,48 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
         check_is_fitted(self)
         return linear_network(self.coef_, self.intercept_, loss, loss_parameter)
 
-    def _stopping(self, max_iter: int, held_out: Any = None, score: Any = None) -> Stopping:
+    def _snapshot(self) -> dict[str, Any]:
+        """Return the fitted attributes as they stand in training."""
+        if "_in_training" not in self.__dict__:  # the end of the fit
+            return {"coef_": self.coef_.copy(), "intercept_": self.intercept_.copy()}
+        W, b = [], []
+        for part in self._in_training:
+            averaged = self.average and self.average <= part.state[linear.T] - 1
+            W.append(current_average(part) if averaged else current_weights(part))
+            b.append(part.a if averaged else part.b)
+        weights = np.concatenate(W)
+        return {
+            "coef_": self._shaped(weights), "intercept_": np.concatenate(b).astype(weights.dtype)
+        }  # fmt: skip
+
+    def _stopping(self, max_iter: int, held_out: Any = None, judge: Any = None) -> Stopping:
+        restore = self.restore_best
+        if restore is None:
+            restore = self.scoring is not None or (self.early_stopping and held_out is None)
         return Stopping(
             max_iter,
             -math.inf if self.tol is None else float(self.tol),
             int(self.n_iter_no_change),
             held_out,
-            score,
-            bool(self.verbose),
+            judge,
+            early=bool(self.early_stopping),
+            restore=bool(restore),
+            lines=self.verbose >= 2,
         )
+
+    def _report(self, courses: list[Course]) -> None:
+        """Set the curves of a call; of several problems, one list per problem."""
+
+        def curves(found: list[list[float]]) -> Any:
+            return found[0] if len(found) == 1 else found
+
+        self.loss_curve_ = curves([course.history.loss for course in courses])
+        self.validation_loss_curve_ = curves([c.history.validation_loss for c in courses])
+        self.validation_scores_ = self.best_validation_score_ = None
+        if self.early_stopping:
+            self.validation_scores_ = curves([course.scores for course in courses])
+            best = [max(course.scores, default=-math.inf) for course in courses]
+            self.best_validation_score_ = best[0] if len(best) == 1 else best
 
     def _held_out(self, splitter: type, y: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         """Return which rows are kept for early stopping."""
@@ -197,24 +274,13 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
         mask[held] = True
         return mask
 
-    def _scorer(
-        self,
-        X: Any,
-        y: np.ndarray,
-        weight: np.ndarray,
-        held_out: np.ndarray | None,
-        merit: Callable,
-    ) -> Callable[[np.ndarray, np.ndarray], float] | None:
-        """Return ``score(W, b)`` on the rows held out; ``merit(y, scores, weight)`` judges."""
+    def _held(
+        self, X: Any, y: np.ndarray, weight: np.ndarray, held_out: np.ndarray | None
+    ) -> Held | None:
+        """Return the rows that are held out."""
         if held_out is None:
             return None
-        X_held, y_held = X[held_out], y[held_out]
-        weight_held = weight[held_out] if weight.size else None
-
-        def score(W: np.ndarray, b: np.ndarray) -> float:
-            return merit(y_held, safe_sparse_dot(X_held, W.T, dense_output=True) + b, weight_held)
-
-        return score
+        return Held(X[held_out], y[held_out], weight[held_out] if weight.size else None)
 
     def _warn_after_fit(self) -> None:
         if self.tol is not None and self.tol > -math.inf and self.n_iter_ == self.max_iter:
@@ -253,43 +319,39 @@ class BaseSGD(SparseCoefMixin, BaseEstimator):
         outputs, kernel = self._outputs(shape[0])
         stopping = Stopping(1, -math.inf, 1)
         rules = [
-            make_rule(self, sparse=False, stopping=stopping, positive=positive, negative=negative)
-            for positive, negative in self._binary_weights(shape[0])
+            make_rule(
+                self, sparse=False, stopping=stopping, positive=more, negative=less, whole=True
+            )
+            for more, less in self._binary_weights(shape[0])
         ]
         models = [parameters.model(output, rules[0].truncate) for output in outputs]
-        return Online(
-            self.coef_,
-            parameters,
-            models,
-            rules,
-            x,
-            np.zeros(1, x.dtype),
-            as_rows(x, x.dtype),
-            kernel,
-        )
+        for model, rule in zip(models, rules, strict=True):
+            begin(model, rule, self.t_)
+        y, rows = np.zeros(1, x.dtype), as_rows(x, x.dtype)
+        return Online(self.coef_, parameters, models, rules, x, y, rows, kernel)
 
     def _learn(self, x: Any, targets: Any, weight: np.ndarray | None = None) -> Self:
         """Make one step on one row, one target per trained part."""
         online = self._online()
         online.x[0] = x
         everything = EVERY_ROW_ONCE[online.x.dtype] if weight is None else weight
-        order = np.empty(0, np.int32)
         for model, rule, target in zip(online.models, online.rules, targets, strict=True):
             online.y[0] = target
-            begin(model, rule, self.t_)
+            model.state[linear.T] = self.t_
             if rule.truncate:
                 model.q[:] = 0
-            online.kernel(rule, model, online.rows, online.y, everything, order, 0, 1)
-            finish_(model)
+            online.kernel(rule, model, online.rows, online.y, everything, NATURAL_ORDER, 0, 1)
         self.t_ += 1
         self.n_iter_ = 1
         self._publish(online.parameters)
-        self._online_state = online._replace(coef=self.coef_)
+        online.coef = self.coef_
+        self._online_state = online
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_online_state"}
+        passing = ("_online_state", "_in_training")
+        return {name: value for name, value in state.items() if name not in passing}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

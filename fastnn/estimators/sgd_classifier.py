@@ -1,7 +1,8 @@
 """Linear classifier trained by stochastic gradient descent, with scikit-learn's interface."""
 
 from collections.abc import Mapping
-from numbers import Integral
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,19 +11,22 @@ from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD
-from fastnn.estimators.sgd_training import Parameters, make_rule, train
+from fastnn.estimators.sgd_training import Course, Parameters, make_rule, train
+from fastnn.estimators.sgd_validation import Held, make_judge, take_held
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import train_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
 from fastnn.kernels.linear_softmax import train_softmax_rows_
+from fastnn.kernels.plan import Rows
 from fastnn.network import Network
 
 
@@ -30,7 +34,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     """Linear classifier trained by stochastic gradient descent: support vectors, logistic, ...
 
     Parameters, attributes, numbers and messages are those of scikit-learn 1.9's class of this
-    name; `multi_class`, `learn_one` and `predict_one` come on top.
+    name; what is below ``average`` in the lists, `learn_one` and `predict_one` come on top.
+    Momentum and other optimisers would touch every weight at every row, which SGD on sparse rows
+    avoids; `MLPClassifier` with ``hidden_layer_sizes=()`` is the linear model that has them.
 
     Parameters
     ----------
@@ -54,8 +60,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         ``tol`` for ``n_iter_no_change`` epochs; None trains for ``max_iter`` epochs.
     shuffle : bool, default=True
         Whether each epoch has another order of the rows; the orders are scikit-learn's.
-    verbose : int, default=0
-        Whether each epoch is printed.
+    verbose : bool or int, default=0
+        True shows a progress bar, 2 prints each epoch.
     epsilon : float, default=0.1
         Parameter of "huber" and of the epsilon-insensitive losses.
     n_jobs : int or None, default=None
@@ -85,6 +91,22 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     multi_class : {"ovr", "multinomial"}, default="ovr"
         How several classes are told apart: each against the rest, or all together by the softmax
         of their scores, with ``loss="log_loss"``.
+    label_smoothing : float, default=0.0
+        Part of each target's mass that is spread evenly over all classes, with
+        ``loss="log_loss"``.
+    clip_norm : float or None, default=None
+        Largest norm of the gradient of a row's loss, before the row's weight.
+    warmup_epochs : int, default=0
+        Epochs of `fit` in which the rate first rises linearly, step by step.
+    scoring : str, callable or None, default=None
+        What early stopping watches: a scorer of scikit-learn, "loss" for the validation loss, None
+        for accuracy.  Each class against the rest is scored as a problem of its own.
+    restore_best : bool or None, default=None
+        Whether early stopping restores the weights of the best score, which scikit-learn's class
+        does not; None does where ``scoring`` or ``X_val`` is given.
+    callbacks : sequence of callable, default=()
+        Each is called with a `fastnn.estimators.sgd_training.LinearProgress` after every epoch, one
+        class after the other; returning True ends the training of the class.
 
     Attributes
     ----------
@@ -98,6 +120,16 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         Epochs made; the most of any class.
     t_ : float
         One more than ``n_iter_ * n_samples``.
+    loss_curve_ : list of float
+        Mean loss of the rows in each epoch of the last call, each before its step, without the
+        penalty.  This and the other curves are a list of lists, one per class, where each of
+        several classes is trained against the rest.
+    validation_loss_curve_ : list of float
+        Loss of the validation rows after each epoch; empty without.
+    validation_scores_ : list of float or None
+        Score of the validation rows after each epoch; None without early stopping.
+    best_validation_score_ : float, list of float or None
+        Largest of them.
     n_features_in_ : int
         Features seen by `fit`.
     feature_names_in_ : array (n_features_in_,)
@@ -121,6 +153,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         "n_jobs": [Integral, None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "multi_class": [StrOptions({"ovr", "multinomial"})],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -148,6 +181,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         warm_start: bool = False,
         average: bool | int = False,
         multi_class: str = "ovr",
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        warmup_epochs: int = 0,
+        scoring: Any = None,
+        restore_best: bool | None = None,
+        callbacks: Any = (),
     ) -> None:
         self.loss = loss
         self.penalty = penalty
@@ -171,6 +210,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self.warm_start = warm_start
         self.average = average
         self.multi_class = multi_class
+        self.label_smoothing = label_smoothing
+        self.clip_norm = clip_norm
+        self.warmup_epochs = warmup_epochs
+        self.scoring = scoring
+        self.restore_best = restore_best
+        self.callbacks = callbacks
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -180,6 +225,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         coef_init: Any = None,
         intercept_init: Any = None,
         sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> Self:
         """Fit the model.
 
@@ -195,12 +244,18 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             Intercepts to start from.
         sample_weight : array-like, shape (n_samples,), or None
             Weights of the rows, times those of their classes.
+        X_val, y_val : like X and y, or None
+            Rows to validate on: their loss is recorded, and early stopping scores them instead of
+            holding out rows.
+        sample_weight_val : array-like or None
+            Their weights.
 
         Returns
         -------
         self
         """
         self._check_settings()
+        given = X, y
         X, y = self._check_data(X, y, reset=True)
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
@@ -210,7 +265,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         shape = self._n_outputs(), X.shape[1]
         parameters = self._initial(shape, X.dtype, coef_init, intercept_init)
         self.t_ = 1.0
-        self._train(X, y, sample_weight, parameters, self.max_iter)
+        own = None
+        if X_val is not None or y_val is not None:
+            own = take_held(self, X_val, y_val, sample_weight_val)
+        epochs = self.max_iter * (1 if self._is_joint(shape[0]) else shape[0])
+        with self._hooks(epochs, *given, sample_weight, self._snapshot) as hooks:
+            self._train(X, y, sample_weight, parameters, self.max_iter, hooks, own)
         self._warn_after_fit()
         return self
 
@@ -253,7 +313,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             parameters = self._current(shape)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._train(X, y, sample_weight, parameters, 1)
+        return self._train(X, y, sample_weight, parameters, 1, Hooks())
 
     def _n_outputs(self) -> int:
         """Return how many rows ``coef_`` has; two classes share one."""
@@ -268,107 +328,127 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             )
         return 1 if n_classes == 2 else n_classes
 
+    def _is_joint(self, n_outputs: int) -> bool:
+        """Return whether the softmax of all scores is trained."""
+        return n_outputs > 1 and self.multi_class == "multinomial"
+
     def _train(
-        self, X: Any, y: np.ndarray, sample_weight: Any, parameters: Parameters, max_iter: int
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: Any,
+        parameters: Parameters,
+        max_iter: int,
+        hooks: Hooks,
+        own: Held | None = None,
     ) -> Self:
         weight = self._check_weight(sample_weight, X)
         self._class_weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         rows = as_rows(X, X.dtype)
-        if parameters.W.shape[0] == 1:
-            n_iter = self._train_class(1, X, rows, y, weight, parameters, max_iter)
-        elif self.multi_class == "multinomial":
-            n_iter = self._train_together(X, rows, y, weight, parameters, max_iter)
+        n_outputs = parameters.W.shape[0]
+        warmup_steps = self.warmup_epochs * X.shape[0] if max_iter > 1 else 0
+        truncate = self.penalty in ("l1", "elasticnet")
+        outputs, _ = self._outputs(n_outputs)
+        self._in_training = [parameters.model(output, truncate) for output in outputs]
+        job = _Job(X, rows, weight, max_iter, warmup_steps, hooks, own)
+        if self._is_joint(n_outputs):
+            courses = [self._train_together(job, y)]
+        elif n_outputs == 1:
+            courses = [self._train_class(job, y, 1, None, self.random_state)]
         else:
-            held_out = self._held_out(StratifiedShuffleSplit, y, weight)
-            state = check_random_state(self.random_state)
-            seeds = state.randint(MAX_SEED, size=len(self.classes_))
-            n_iter = max(
-                Parallel(n_jobs=self.n_jobs, verbose=self.verbose, require="sharedmem")(
-                    delayed(self._train_class)(
-                        c, X, rows, y, weight, parameters, max_iter, held_out, seed
-                    )
-                    for c, seed in enumerate(seeds)
-                )
-            )
-        self.t_ += n_iter * X.shape[0]
-        self.n_iter_ = n_iter
+            held_out = None
+            if own is None:
+                held_out = self._held_out(StratifiedShuffleSplit, y, weight)
+            seeds = check_random_state(self.random_state).randint(MAX_SEED, size=n_outputs)
+            watched = hooks.watches_epochs or hooks.watches_slices
+            courses = Parallel(
+                n_jobs=1 if watched else self.n_jobs,
+                verbose=self.verbose if self.verbose >= 2 else 0,
+                require="sharedmem",
+            )(delayed(self._train_class)(job, y, c, held_out, seed) for c, seed in enumerate(seeds))
+        self.n_iter_ = max(course.n_iter for course in courses)
+        self.t_ += self.n_iter_ * X.shape[0]
+        self._report(courses)
         self._publish(parameters)
+        del self._in_training
         return self
 
     def _train_class(
-        self,
-        c: int,
-        X: Any,
-        rows: Any,
-        y: np.ndarray,
-        weight: np.ndarray,
-        parameters: Parameters,
-        max_iter: int,
-        held_out: np.ndarray | None = None,
-        seed: int | None = None,
-    ) -> int:
-        """Train class ``c`` against the rest, or against the other one; return the epochs made."""
-        output = slice(0, 1) if parameters.W.shape[0] == 1 else slice(c, c + 1)
-        negative, positive = TABLE[self.loss].labels
-        targets = np.where(y == self.classes_[c], positive, negative).astype(X.dtype)
-        state = check_random_state(self.random_state if seed is None else seed)
+        self, job: "_Job", y: np.ndarray, c: int, held_out: np.ndarray | None, seed: Any
+    ) -> Course:
+        """Train class ``c`` against the rest, or against the other one."""
+        alone = len(self._in_training) == 1
+        problem = 0 if alone else c
+        model = self._in_training[problem]
+        targets = self._targets(y == self.classes_[c], job.X.dtype)
+        state = check_random_state(seed)
         state.randint(1, MAX_SEED)  # scikit-learn draws one more, for its data set
-        if parameters.W.shape[0] == 1:
-            held_out = self._held_out(StratifiedShuffleSplit, targets, weight)
-        score = self._scorer(X, targets > 0, weight, held_out, _binary_accuracy)
-        stopping = self._stopping(max_iter, held_out, score)
-        positive_weight, negative_weight = self._binary_weights(parameters.W.shape[0])[output.start]
-        rule = make_rule(
-            self,
-            sparse=rows.indptr.size > 0,
-            stopping=stopping,
-            positive=positive_weight,
-            negative=negative_weight,
-        )
-        return train(
-            train_rows_,
-            rule,
-            parameters.model(output, rule.truncate),
-            rows,
-            targets,
-            weight,
-            t=self.t_,
-            seed=self._seed(state),
-            stopping=stopping,
-        )
+        if alone and job.own is None:
+            held_out = self._held_out(StratifiedShuffleSplit, targets, job.weight)
+        held = job.own or self._held(job.X, y, job.weight, held_out)
+        judge = None
+        if held is not None:
+            positive = held.y == self.classes_[c]
+            fitted = {}
+            if not alone:
+                held, fitted = replace(held, y=positive.astype(int)), {"classes_": np.arange(2)}
 
-    def _train_together(
-        self,
-        X: Any,
-        rows: Any,
-        y: np.ndarray,
-        weight: np.ndarray,
-        parameters: Parameters,
-        max_iter: int,
-    ) -> int:
-        """Train the softmax of all scores; return the epochs made."""
+            def merit(_: Any, scores: np.ndarray, weight: Any) -> float:
+                return float(accuracy_score(positive, scores[:, 0] > 0, sample_weight=weight))
+
+            judge = make_judge(self, held, self._targets(positive, np.float64), merit, **fitted)
+        stopping = self._stopping(job.max_iter, held_out, judge)
+        more, less = self._binary_weights(len(self._in_training))[problem]
+        rule = make_rule(
+            self, sparse=job.rows.indptr.size > 0, stopping=stopping, positive=more,
+            negative=less, warmup_steps=job.warmup_steps,
+        )  # fmt: skip
+        smooth = self.label_smoothing if self.loss == "log_loss" else 0.0
+        if smooth:
+            targets = targets * (1 - smooth) + targets.dtype.type(smooth / len(self.classes_))
+        return train(
+            train_rows_, rule, model, job.rows, targets, job.weight, t=self.t_,
+            seed=self._seed(state), stopping=stopping, hooks=job.hooks, problem=problem,
+            problems=len(self._in_training),
+        )  # fmt: skip
+
+    def _targets(self, positive: np.ndarray, dtype: Any) -> np.ndarray:
+        """Return what the loss takes for one class and the others."""
+        low, high = TABLE[self.loss].labels
+        return np.where(positive, high, low).astype(dtype)
+
+    def _train_together(self, job: "_Job", y: np.ndarray) -> Course:
+        """Train the softmax of all scores."""
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ValueError(f"y holds {y[~known][0]!r}, which is not among the classes")
         numbers = np.searchsorted(self.classes_, y)
-        held_out = self._held_out(StratifiedShuffleSplit, y, weight)
-        score = self._scorer(X, numbers, weight, held_out, _multiclass_accuracy)
-        stopping = self._stopping(max_iter, held_out, score)
-        rule = make_rule(self, sparse=rows.indptr.size > 0, stopping=stopping)
+        weight, dtype = job.weight, job.X.dtype
+        held_out = None
+        if job.own is None:
+            held_out = self._held_out(StratifiedShuffleSplit, y, weight)
+        held = job.own or self._held(job.X, y, weight, held_out)
+        judge = None
+        if held is not None:
+            right = np.searchsorted(self.classes_, held.y)
+
+            def merit(_: Any, scores: np.ndarray, weight: Any) -> float:
+                return float(accuracy_score(right, scores.argmax(axis=1), sample_weight=weight))
+
+            judge = make_judge(self, held, right, merit)
+        stopping = self._stopping(job.max_iter, held_out, judge)
+        rule = make_rule(
+            self, sparse=job.rows.indptr.size > 0, stopping=stopping,
+            warmup_steps=job.warmup_steps,
+        )  # fmt: skip
         if self.class_weight is not None:
-            of_class = self._class_weights.astype(X.dtype)[numbers]
+            of_class = self._class_weights.astype(dtype)[numbers]
             weight = of_class * weight if weight.size else of_class
         return train(
-            train_softmax_rows_,
-            rule,
-            parameters.model(slice(None), rule.truncate),
-            rows,
-            numbers.astype(X.dtype),
-            weight,
-            t=self.t_,
-            seed=self._seed(check_random_state(self.random_state)),
-            stopping=stopping,
-        )
+            train_softmax_rows_, rule, self._in_training[0], job.rows, numbers.astype(dtype),
+            weight, t=self.t_, seed=self._seed(check_random_state(self.random_state)),
+            stopping=stopping, hooks=job.hooks,
+        )  # fmt: skip
 
     def _binary_weights(self, n_outputs: int) -> list[tuple[float, float]]:
         """Return the weights of the positive and negative rows of each binary problem."""
@@ -380,7 +460,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
 
     def _outputs(self, n_outputs: int) -> tuple[list[slice], Any]:
         """Return the parts of the model that are trained apart, and their kernel."""
-        if n_outputs > 1 and self.multi_class == "multinomial":
+        if self._is_joint(n_outputs):
             return [slice(None)], train_softmax_rows_
         return [slice(k, k + 1) for k in range(n_outputs)], train_rows_
 
@@ -403,7 +483,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         NotFittedError
             Before the first `fit` or `partial_fit`.
         """
-        check_is_fitted(self)
+        if "coef_" not in self.__dict__:
+            check_is_fitted(self)
         c = int(self.classes_.searchsorted(y))
         n_outputs = self.intercept_.shape[0]
         if n_outputs > 1 and self.multi_class == "multinomial":
@@ -411,9 +492,13 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             if self.class_weight is not None:
                 weight = self._class_weights[c : c + 1].astype(self.coef_.dtype)
             return self._learn(x, [c], weight)
-        negative, positive = TABLE[self.loss].labels
-        positives = [c == 1] if n_outputs == 1 else [c == k for k in range(n_outputs)]
-        return self._learn(x, [positive if mine else negative for mine in positives])
+        low, high = TABLE[self.loss].labels
+        if self.label_smoothing and self.loss == "log_loss":
+            low = self.label_smoothing / len(self.classes_)
+            high = 1 - self.label_smoothing + low
+        if n_outputs == 1:
+            return self._learn(x, (high if c == 1 else low,))
+        return self._learn(x, [high if c == k else low for k in range(n_outputs)])
 
     def predict_one(self, x: Any) -> Any:
         """Return the label of one row, without checking it.
@@ -487,9 +572,14 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             return np.log(self.predict_proba(X))
 
 
-def _binary_accuracy(y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(accuracy_score(y, scores[:, 0] > 0, sample_weight=weight))
+@dataclass
+class _Job:
+    """What the problems of one call share."""
 
-
-def _multiclass_accuracy(y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(accuracy_score(y, scores.argmax(axis=1), sample_weight=weight))
+    X: Any
+    rows: Rows
+    weight: np.ndarray
+    max_iter: int
+    warmup_steps: int
+    hooks: Hooks
+    own: Held | None

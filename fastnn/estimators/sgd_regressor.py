@@ -12,8 +12,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD
 from fastnn.estimators.sgd_training import Parameters, make_rule, train
+from fastnn.estimators.sgd_validation import Held, make_judge, take_held
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import train_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
@@ -28,7 +30,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     """Linear regression trained by stochastic gradient descent.
 
     Parameters, attributes, numbers and messages are those of scikit-learn 1.9's class of this
-    name; `learn_one` and `predict_one` come on top.
+    name; what is below ``early_stopping``, `learn_one` and `predict_one` come on top.
 
     Parameters
     ----------
@@ -44,6 +46,11 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         As in `SGDClassifier`.
     early_stopping : bool, default=False
         Whether a part of the rows is held out, whose R² ends training.
+    clip_norm, warmup_epochs, restore_best, callbacks
+        As in `SGDClassifier`.
+    scoring : str, callable or None, default=None
+        What early stopping watches: a scorer of scikit-learn, "loss" for the validation loss, None
+        for R².
 
     Attributes
     ----------
@@ -55,6 +62,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         Epochs made.
     t_ : float
         One more than ``n_iter_ * n_samples``.
+    loss_curve_, validation_loss_curve_, validation_scores_, best_validation_score_
+        As in `SGDClassifier`.
     n_features_in_ : int
         Features seen by `fit`.
     feature_names_in_ : array (n_features_in_,)
@@ -101,6 +110,11 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         n_iter_no_change: int = 5,
         warm_start: bool = False,
         average: bool | int = False,
+        clip_norm: float | None = None,
+        warmup_epochs: int = 0,
+        scoring: Any = None,
+        restore_best: bool | None = None,
+        callbacks: Any = (),
     ) -> None:
         self.loss = loss
         self.penalty = penalty
@@ -121,6 +135,11 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
         self.average = average
+        self.clip_norm = clip_norm
+        self.warmup_epochs = warmup_epochs
+        self.scoring = scoring
+        self.restore_best = restore_best
+        self.callbacks = callbacks
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -130,6 +149,10 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         coef_init: Any = None,
         intercept_init: Any = None,
         sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> Self:
         """Fit the model.
 
@@ -145,19 +168,29 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             Intercept to start from.
         sample_weight : array-like, shape (n_samples,), or None
             Weights of the rows.
+        X_val, y_val : like X and y, or None
+            Rows to validate on: their loss is recorded, and early stopping scores them instead of
+            holding out rows.
+        sample_weight_val : array-like or None
+            Their weights.
 
         Returns
         -------
         self
         """
         self._check_settings()
+        given = X, y
         X, y = self._check_data(X, y, reset=True)
+        own = None
+        if X_val is not None or y_val is not None:
+            own = take_held(self, X_val, y_val, sample_weight_val)
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         parameters = self._initial((1, X.shape[1]), X.dtype, coef_init, intercept_init)
         self.t_ = 1.0
-        self._train(X, y, sample_weight, parameters, self.max_iter)
+        with self._hooks(self.max_iter, *given, sample_weight, self._snapshot) as hooks:
+            self._train(X, y, sample_weight, parameters, self.max_iter, hooks, own)
         self._warn_after_fit()
         return self
 
@@ -188,34 +221,43 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             parameters = self._current((1, X.shape[1]))
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._train(X, y, sample_weight, parameters, 1)
+        return self._train(X, y, sample_weight, parameters, 1, Hooks())
 
     def _train(
-        self, X: Any, y: np.ndarray, sample_weight: Any, parameters: Parameters, max_iter: int
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: Any,
+        parameters: Parameters,
+        max_iter: int,
+        hooks: Hooks,
+        own: Held | None = None,
     ) -> Self:
         y = np.ascontiguousarray(y, X.dtype)
         weight = self._check_weight(sample_weight, X)
         rows = as_rows(X, X.dtype)
-        held_out = self._held_out(ShuffleSplit, y, weight)
-        score = self._scorer(X, y, weight, held_out, _r2)
-        stopping = self._stopping(max_iter, held_out, score)
+        held_out = None if own is not None else self._held_out(ShuffleSplit, y, weight)
+        held = own or self._held(X, y, weight, held_out)
+        judge = None if held is None else make_judge(self, held, held.y, _r2)
+        stopping = self._stopping(max_iter, held_out, judge)
         state = check_random_state(self.random_state)
         seed = self._seed(state)
         state.randint(1, MAX_SEED)  # scikit-learn draws one more, for its data set
-        rule = make_rule(self, sparse=rows.indptr.size > 0, stopping=stopping)
-        self.n_iter_ = train(
-            train_rows_,
-            rule,
-            parameters.model(slice(None), rule.truncate),
-            rows,
-            y,
-            weight,
-            t=self.t_,
-            seed=seed,
-            stopping=stopping,
+        warmup_steps = self.warmup_epochs * X.shape[0] if max_iter > 1 else 0
+        rule = make_rule(
+            self, sparse=rows.indptr.size > 0, stopping=stopping, warmup_steps=warmup_steps
         )
+        model = parameters.model(slice(None), rule.truncate)
+        self._in_training = [model]
+        course = train(
+            train_rows_, rule, model, rows, y, weight, t=self.t_, seed=seed, stopping=stopping,
+            hooks=hooks,
+        )  # fmt: skip
+        self.n_iter_ = course.n_iter
         self.t_ += self.n_iter_ * X.shape[0]
+        self._report([course])
         self._publish(parameters)
+        del self._in_training
         return self
 
     def _shaped(self, W: np.ndarray) -> np.ndarray:

@@ -7,17 +7,21 @@ row as wrong; here the model itself is scored.
 """
 
 import math
+import threading
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fastnn.estimators.callbacks import Hooks
 from fastnn.kernels import linear
 from fastnn.kernels.linear import LinearRule, Model
-from fastnn.kernels.linear_losses import CODES
+from fastnn.kernels.linear_losses import CODES, TABLE
 from fastnn.kernels.plan import Rows
+from fastnn.training import History, Progress
 
 #: The intercept's rate on sparse rows: sparse features are seldom non-zero, the intercept is always
 #: trained, and would swing.
@@ -52,7 +56,9 @@ class Parameters:
         W = self.W[output]
         q = np.zeros_like(W) if truncate else np.empty((0, 0), W.dtype)
         A = self.A[output] if self.A.size else self.A
-        return Model(W, self.b[output], A, self.a[output], q, np.zeros(linear.N_STATE))
+        state = np.zeros(linear.N_STATE)
+        state[[linear.SCALE, linear.AVERAGE_B]] = 1
+        return Model(W, self.b[output], A, self.a[output], q, state)
 
 
 @dataclass
@@ -69,23 +75,91 @@ class Stopping:
         Epochs without it after which training ends.
     held_out : bool array (n,) or None
         Rows that are not trained on.
-    score : callable or None
-        ``score(W, b)`` on the rows held out; without it the training objective decides.
-    verbose : bool
+    judge : callable or None
+        ``judge(W, b)`` returns loss and score of the validation rows.
+    early : bool
+        Whether that score decides, rather than the training objective.
+    restore : bool
+        Whether the weights of the best score are restored at the end.
+    lines : bool
         Whether each epoch is printed.
+    cancelled : threading.Event
+        Set where the user interrupts; problems that share it are not begun any more.
     """
 
     max_iter: int
     tol: float
     n_iter_no_change: int
     held_out: np.ndarray | None = None
-    score: Callable[[np.ndarray, np.ndarray], float] | None = None
-    verbose: bool = False
+    judge: Callable[[np.ndarray, np.ndarray], tuple[float, float]] | None = None
+    early: bool = False
+    restore: bool = False
+    lines: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def watches_objective(self) -> bool:
-        """Whether the sums over the training rows are needed."""
-        return self.verbose or (self.score is None and self.tol > -math.inf)
+        """Whether the sums over the training rows decide, or are printed."""
+        return self.lines or (not self.early and self.tol > -math.inf)
+
+
+@dataclass
+class Course:
+    """What happened in the training of one problem.
+
+    Attributes
+    ----------
+    history : History
+        Mean loss of the rows, each before its step and without the penalty, of each epoch; loss of
+        the validation rows; rates.
+    scores : list of float
+        Validation scores.
+    n_iter : int
+        Epochs.
+    """
+
+    history: History = field(default_factory=History)
+    scores: list[float] = field(default_factory=list)
+    n_iter: int = 0
+
+
+@dataclass
+class LinearProgress(Progress):
+    """What a callback sees of a linear model; ``network`` is None.
+
+    Of several problems, a class against the rest each, one is trained after the other, and
+    ``epoch`` and ``epochs`` count through all.
+
+    Attributes
+    ----------
+    model : Model or None
+        The problem's own weights.
+    """
+
+    model: Any = None
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """The problem's weights as they stand, a copy of shape (k, d)."""
+        return current_weights(self.model)
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Its intercepts, a copy."""
+        return self.model.b.copy()
+
+
+def current_weights(model: Model) -> np.ndarray:
+    """Return the weights of a model in training, a copy."""
+    return model.W * model.W.dtype.type(model.state[linear.SCALE])
+
+
+def current_average(model: Model) -> np.ndarray:
+    """Return the average of the weights of a model in training."""
+    state = model.state
+    return ((model.A + state[linear.AVERAGE_A] * model.W) / state[linear.AVERAGE_B]).astype(
+        model.W.dtype
+    )
 
 
 def make_rule(
@@ -95,6 +169,8 @@ def make_rule(
     stopping: Stopping,
     positive: float = 1.0,
     negative: float = 1.0,
+    warmup_steps: int = 0,
+    whole: bool = False,
 ) -> LinearRule:
     """Return the rule that an estimator's parameters describe.
 
@@ -106,6 +182,10 @@ def make_rule(
     stopping : Stopping
     positive, negative : float
         Weights of the two classes.
+    warmup_steps : int
+        Steps in which the rate first rises.
+    whole : bool
+        Whether each kernel call leaves whole weights.
     """
     alpha = float(estimator.alpha)
     schedule = linear.SCHEDULES[estimator.learning_rate]
@@ -131,8 +211,13 @@ def make_rule(
         fit_intercept=bool(estimator.fit_intercept),
         intercept_rate=SPARSE_INTERCEPT_RATE if sparse else 1.0,
         average=float(estimator.average),
-        watch_loss=stopping.watches_objective,
-        watch_penalty=stopping.verbose or (stopping.watches_objective and penalised),
+        watch_loss=not whole,
+        watch_penalty=stopping.lines or (stopping.watches_objective and penalised),
+        clip=math.inf if estimator.clip_norm is None else float(estimator.clip_norm),
+        warmup=0.0 if passive_aggressive else float(warmup_steps),
+        middle=sum(TABLE[estimator.loss].labels) / 2,
+        smoothing=float(getattr(estimator, "label_smoothing", 0.0)),
+        whole=whole,
     )
 
 
@@ -160,13 +245,16 @@ def train(
     t: float,
     seed: int | None,
     stopping: Stopping,
-) -> int:
-    """Train until the rule says stop; return the number of epochs.
+    hooks: Hooks,
+    problem: int = 0,
+    problems: int = 1,
+) -> Course:
+    """Train until the rule says stop; return what happened.
 
     Parameters
     ----------
     kernel : callable
-        ``linear.train_rows_`` or ``linear.train_softmax_rows_``.
+        ``linear.train_rows_`` or ``linear_softmax.train_softmax_rows_``.
     rule, model, rows, y, weight
         Its arguments; ``model`` is written.
     t : float
@@ -175,6 +263,10 @@ def train(
         Of the order of the rows; None for the natural one.
     stopping : Stopping
         When to end.
+    hooks : Hooks
+        What watches.
+    problem, problems : int
+        Number of this one, and how many there are.
 
     Raises
     ------
@@ -192,52 +284,97 @@ def train(
         order = shuffle
     n_train = n if stopping.held_out is None else n - int(np.count_nonzero(stopping.held_out))
     size = _slice_rows(rows, model.W.shape[0])
-    best, stale = -math.inf, 0
+    course = Course()
+    first = problem * stopping.max_iter
+    progress = LinearProgress(
+        None, first, problems * stopping.max_iter, 0, n_train, math.nan, course.history, model
+    )
+    best, stale, kept = -math.inf, 0, None
     started = time.perf_counter()
-    epoch = 0
     try:
-        for epoch in range(1, stopping.max_iter + 1):
-            if stopping.verbose:
+        for epoch in range(1, 1 if stopping.cancelled.is_set() else stopping.max_iter + 1):
+            if stopping.lines:
                 print(f"-- Epoch {epoch}")
             if shuffle is not None and epoch > 1:
                 order = order[shuffle]  # the same shuffle again, of the order so far
             visited = _without(stopping.held_out, order)
             state[linear.LOSS_SUM] = state[linear.PENALTY_SUM] = 0
+            progress.epoch = first + epoch - 1
+            hooks.epoch_begins()
             for start in range(0, n_train, size):
-                kernel(rule, model, rows, y, weight, visited, start, min(start + size, n_train))
+                stop = min(start + size, n_train)
+                kernel(rule, model, rows, y, weight, visited, start, stop)
+                if hooks.watches_slices:
+                    progress.done, progress.loss = stop, state[linear.LOSS_SUM] / stop
+                    hooks.on_slice(progress)
             if not (np.isfinite(model.b).all() and np.isfinite(model.W).all()):
                 raise ValueError(
                     f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input "
                     "data with StandardScaler or MinMaxScaler might help."
                 )
+            course.n_iter = epoch
+            penalty = _penalty(kernel, rule, model, n_train) if rule.watch_penalty else 0.0
+            loss = state[linear.LOSS_SUM] / n_train
+            course.history.loss.append(loss)
+            course.history.learning_rate.append(float(state[linear.RATE]))
             # What should grow: the score, or the objective's negative.
-            if stopping.score is not None:
-                merit = stopping.score(model.W * state[linear.SCALE], model.b)
-                enough = best + stopping.tol
-            else:
-                penalty = state[linear.PENALTY_SUM] if _penalised(rule) else 0.0
-                merit = -(state[linear.LOSS_SUM] + penalty) / n_train
-                enough = best + stopping.tol
-            if stopping.verbose:
-                _print_epoch(rule, model, state[linear.T] - t, n_train, merit, stopping, started)
-            stale = stale + 1 if stopping.tol > -math.inf and merit < enough else 0
+            merit = -(loss + penalty)
+            if stopping.judge is not None:
+                held_loss, score = stopping.judge(current_weights(model), model.b)
+                course.history.validation_loss.append(held_loss)
+                if stopping.early:
+                    course.scores.append(score)
+                    merit = score
+                    if stopping.restore and score > best:
+                        kept = _copy(model)
+            if stopping.lines:
+                _print_epoch(rule, model, state[linear.T] - t, loss, penalty, stopping, merit)
+                print(f"Total training time: {time.perf_counter() - started:.2f} seconds.")
+            worse = merit < best + stopping.tol
+            stale = stale + 1 if stopping.tol > -math.inf and worse else 0
             best = max(best, merit)
+            progress.done, progress.loss = n_train, loss
+            if hooks.epoch_ends(progress):
+                break
             if stale >= stopping.n_iter_no_change:
                 if rule.schedule == linear.ADAPTIVE and state[linear.ETA] > 1e-6:
                     state[linear.ETA] /= 5
                     stale = 0
                 else:
-                    if stopping.verbose:
+                    if stopping.lines:
                         seconds = time.perf_counter() - started
                         print(f"Convergence after {epoch} epochs took {seconds:.2f} seconds")
                     break
+    except KeyboardInterrupt:
+        stopping.cancelled.set()
+        warnings.warn("Training interrupted by user.", stacklevel=2)
     finally:
         linear.finish_(model)
-    return epoch
+    if kept is not None:
+        for array, value in zip((model.W, model.b, model.A, model.a), kept, strict=True):
+            array[:] = value
+    return course
 
 
-def _penalised(rule: LinearRule) -> bool:
-    return (rule.decay or rule.truncate) and rule.schedule not in (linear.PA1, linear.PA2)
+def _copy(model: Model) -> tuple[np.ndarray, ...]:
+    """Return copies of the weights and intercepts as they stand, and of their averages."""
+    average = current_average(model) if model.A.size else model.A
+    return current_weights(model), model.b.copy(), average, model.a.copy()
+
+
+def _penalty(kernel: Callable, rule: LinearRule, model: Model, n: int) -> float:
+    """Return the penalty's part of the objective of an epoch of ``n`` rows.
+
+    For one output it is the mean over the rows as scikit-learn has it, else as it stands.
+    """
+    if not (rule.decay or rule.truncate) or rule.schedule in (linear.PA1, linear.PA2):
+        return 0.0
+    if kernel is linear.train_rows_:
+        return model.state[linear.PENALTY_SUM] / n
+    W = current_weights(model)
+    squares, absolutes = float(np.vdot(W, W)), float(np.abs(W).sum())
+    model.state[linear.SQUARES] = squares
+    return rule.alpha * ((1 - rule.l1_ratio) * 0.5 * squares + rule.l1_ratio * absolutes)
 
 
 def _slice_rows(rows: Rows, n_outputs: int) -> int:
@@ -262,21 +399,17 @@ def _print_epoch(
     rule: LinearRule,
     model: Model,
     steps: float,
-    n_train: int,
-    merit: float,
+    loss: float,
+    penalty: float,
     stopping: Stopping,
-    started: float,
+    merit: float,
 ) -> None:
     """Print an epoch as scikit-learn does."""
-    state = model.state
-    loss = state[linear.LOSS_SUM] / n_train
-    penalty = state[linear.PENALTY_SUM] / n_train if _penalised(rule) else 0.0
+    norm = math.sqrt(max(model.state[linear.SQUARES], 0.0))
     line = (
-        f"Norm: {math.sqrt(state[linear.SQUARES]):.2f}, NNZs: {np.count_nonzero(model.W)}, "
-        f"Bias: {model.b[0]:.6f}, T: {int(steps)}, Avg. loss: {loss:f}, "
-        f"Objective: {loss + penalty:f}"
+        f"Norm: {norm:.2f}, NNZs: {np.count_nonzero(model.W)}, Bias: {model.b[0]:.6f}, "
+        f"T: {int(steps)}, Avg. loss: {loss:f}, Objective: {loss + penalty:f}"
     )
-    if stopping.score is not None:
+    if stopping.early:
         line += f", Validation score: {merit:f}"
     print(line)
-    print(f"Total training time: {time.perf_counter() - started:.2f} seconds.")

@@ -139,7 +139,7 @@ def _judge(
     judged.__dict__.pop("feature_names_in_", None)  # its rows are arrays by now
     X = rows()
     options = {}
-    if weight is not None and _takes_weight(scorer):
+    if weight is not None and takes_weight(scorer):
         options["sample_weight"] = weight
 
     def scored(loss: float) -> float:
@@ -148,6 +148,6 @@ def _judge(
     return scored
 
 
-def _takes_weight(scorer: Callable) -> bool:
+def takes_weight(scorer: Callable) -> bool:
     """Return whether a scorer can be given ``sample_weight``."""
     return "sample_weight" in inspect.signature(scorer).parameters

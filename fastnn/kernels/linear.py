@@ -15,6 +15,7 @@ Steps, stopping quantities and their order are scikit-learn's, so that both foll
 rounding.  Scalars are float64 in both precisions.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ class LinearRule(NamedTuple):
     decay, truncate : bool
         Whether the L2 part and the L1 part are applied.
     positive_weight, negative_weight : float
-        Weight of rows with ``y > 0`` and of the others.
+        Weight of rows with ``y > middle`` and of the others.
     fit_intercept : bool
         Whether the intercept is trained.
     intercept_rate : float
@@ -80,6 +81,16 @@ class LinearRule(NamedTuple):
         The step from which on weights are averaged; 0 for never.
     watch_loss, watch_penalty : bool
         Whether the sums of the losses and of the penalties are wanted.
+    clip : float
+        Largest norm of the gradient of a row's loss, before its weight; inf for any.
+    warmup : float
+        Steps in which the rate first rises linearly; 0 for none.
+    middle : float
+        Targets above have ``positive_weight``.
+    smoothing : float
+        Part of a class's mass that is spread evenly over all, in `train_softmax_rows_`.
+    whole : bool
+        Whether each call starts a path of its own and leaves whole weights, as after `finish_`.
     """
 
     loss: int
@@ -99,11 +110,18 @@ class LinearRule(NamedTuple):
     average: float
     watch_loss: bool
     watch_penalty: bool
+    clip: float
+    warmup: float
+    middle: float
+    smoothing: float
+    whole: bool
 
 
 #: Places in the state, a float64 array of `N_STATE`.
-N_STATE = 10
-T, ETA, SCALE, U, AVERAGE_A, AVERAGE_B, SQUARES, ABSOLUTES, LOSS_SUM, PENALTY_SUM = range(N_STATE)
+N_STATE = 11
+T, ETA, SCALE, U, AVERAGE_A, AVERAGE_B, SQUARES, ABSOLUTES, LOSS_SUM, PENALTY_SUM, RATE = range(
+    N_STATE
+)
 
 
 class Model(NamedTuple):
@@ -155,11 +173,18 @@ def permutation_(order, seed):
 @helper
 def scheduled_rate(rule, eta, t):
     """Return the learning rate of step ``t``."""
+    rate = eta
     if rule.schedule == OPTIMAL:
-        return 1 / (rule.alpha * (rule.optimal_init + t - 1))
-    if rule.schedule == INVSCALING:
-        return rule.eta0 / t**rule.power_t
-    return eta
+        rate = 1 / (rule.alpha * (rule.optimal_init + t - 1))
+    elif rule.schedule == INVSCALING:
+        rate = rule.eta0 / t**rule.power_t
+    return rate * (t / rule.warmup) if t < rule.warmup else rate
+
+
+@helper
+def largest_slope(rule, row_size):
+    """Return the slope at which the gradient of a row with that ``|x|^2`` is of norm ``clip``."""
+    return rule.clip / math.sqrt(row_size + (1.0 if rule.fit_intercept else 0.0))
 
 
 @helper
@@ -170,6 +195,9 @@ def row_slope(rule, z, y, epsilon, squares):
     Online passive-aggressive algorithms, JMLR 7, 2006); ``squares`` is ``|x|^2``, above 0 for PA-I.
     """
     slope = loss_slope(rule.loss, z, y, epsilon)
+    if rule.clip < math.inf:
+        limit = constant(largest_slope(rule, squares), z)
+        slope = min(max(slope, -limit), limit)
     if rule.schedule < PA1:
         return slope
     loss = float(loss_value(rule.loss, z, y, epsilon))
@@ -262,13 +290,15 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     t, scale, u, bias = state[T], state[SCALE], state[U], model.b[0]
     average_a, average_b, average_bias = state[AVERAGE_A], state[AVERAGE_B], model.a[0]
     squares, absolutes = state[SQUARES], state[ABSOLUTES]
+    if rule.whole:
+        scale, u, average_a, average_b = 1.0, 0.0, 0.0, 1.0
     if blocked and rule.watch_penalty:  # anew, for rounding adds up over blocks
         total = zero
         for j in range(d):
             total += V[j] * V[j]
         squares = float(total) * scale * scale
     ahead = min(max(AHEAD_BYTES // (d * model.W.itemsize) // BLOCK, 1), AHEAD_BLOCKS) * BLOCK
-    loss, penalty = 0.0, 0.0
+    loss, penalty, eta = 0.0, 0.0, 0.0
     n_scores = 0
     n = start
     while n < stop:
@@ -300,7 +330,7 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
             prefetch_ahead_(X, n, stop)
             z0 = row_dot(X, i, V)
             z1 = z2 = z3 = g1 = g2 = g3 = h2 = h3 = k3 = zero
-            if rule.schedule >= PA1:
+            if rule.schedule >= PA1 or rule.clip < math.inf:
                 products[SQUARE] = row_squares(X, i, like)
         # Sums in the precision of the scores are good for a block, and ready sooner.
         near = constant(bias, like)
@@ -315,7 +345,7 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
             z = constant(scale, like) * z0 + near
             row_size = float(products[SQUARE + s])
             counts = not (rule.schedule == PA1 and row_size == 0)
-            rate = rule.positive_weight if X.y[i] > 0 else rule.negative_weight
+            rate = rule.positive_weight if X.y[i] > rule.middle else rule.negative_weight
             if X.weighted:
                 rate *= X.weight[i]
             if rule.schedule < PA1:
@@ -384,6 +414,10 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
                 loss += loss_sum(rule.loss, n_scores, scores, targets, epsilon)
             n_scores = 0
 
+    if rule.whole:
+        f, a, b = constant(scale, like), constant(average_a, like), constant(average_b, like)
+        fold_(d, f, a, constant(1, like) / b, V, A, averaging)
+        average_a, average_b, scale = 0.0, 1.0, 1.0
     if blocked:
         copy_row_(d, V, pointer(model.W))
         if averaging:
@@ -393,6 +427,14 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     state[AVERAGE_A], state[AVERAGE_B] = average_a, average_b
     state[SQUARES], state[ABSOLUTES] = squares, absolutes
     state[LOSS_SUM] += loss
+    state[RATE] = eta
     if rule.watch_penalty:
         state[PENALTY_SUM] += rule.alpha * penalty
     keep_alive((work,))
+
+
+@kernel
+def losses_(loss, epsilon, z, y, values):
+    """Write the losses of scores ``z`` (n,) and targets ``y`` (n,) to ``values`` (n,)."""
+    for i in range(z.size):
+        values[i] = loss_value(loss, z[i], y[i], constant(epsilon, z[i]))

@@ -11,10 +11,12 @@ from fastnn.kernels.linear import (
     AVERAGE_B,
     ETA,
     LOSS_SUM,
+    RATE,
     SCALE,
     T,
     U,
     fold_,
+    largest_slope,
     scheduled_rate,
     smallest_scale,
 )
@@ -24,6 +26,7 @@ from fastnn.kernels.linear_row import (
     row_add_,
     row_dot,
     row_number,
+    row_squares,
     row_truncate_,
 )
 from fastnn.kernels.views import constant, offset, pointer
@@ -44,6 +47,8 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
     averaging = model.A.size > 0
     smallest = smallest_scale(model.W.itemsize, averaging)
     steps = np.empty(n_out, model.W.dtype)
+    if rule.whole:
+        state[SCALE], state[U], state[AVERAGE_A], state[AVERAGE_B] = 1, 0, 0, 1
     for n in range(start, stop):
         i = row_number(X, n)
         prefetch_ahead_(X, n, stop)
@@ -56,16 +61,29 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
             largest = max(largest, z)
         label = int(X.y[i])
         surprise = float(largest - steps[label])
+        z_true, mean = float(steps[label]), 0.0
+        for k in range(n_out):
+            mean += float(steps[k]) / n_out
         total = constant(0, like)
         for k in range(n_out):
             steps[k] = exp(steps[k] - largest)
             total += steps[k]
         if rule.watch_loss:
-            state[LOSS_SUM] += surprise + math.log(float(total))
-        rate = -eta * (X.weight[i] if X.weighted else 1.0)
+            state[LOSS_SUM] += surprise + math.log(float(total)) + rule.smoothing * (z_true - mean)
+        # Probabilities less targets, the slope of the loss by each score.
+        even = constant(rule.smoothing / n_out, like)
+        size = 0.0
         for k in range(n_out):
-            steps[k] *= constant(rate, like) / total
-        steps[label] -= constant(rate, like)
+            steps[k] = steps[k] / total - even
+        steps[label] -= constant(1 - rule.smoothing, like)
+        rate = -eta * (X.weight[i] if X.weighted else 1.0)
+        if rule.clip < math.inf:
+            for k in range(n_out):
+                size += float(steps[k]) * float(steps[k])
+            most = largest_slope(rule, float(row_squares(X, i, like)))
+            rate *= min(1.0, most / math.sqrt(size)) if size > 0 else 1.0
+        for k in range(n_out):
+            steps[k] *= constant(rate, like)
 
         if rule.decay:
             scale *= max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha)
@@ -93,4 +111,7 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
             if number > 1:
                 state[AVERAGE_B] /= 1 - 1 / number
             state[AVERAGE_A] += state[AVERAGE_B] * scale / number
-        state[T] = t + 1
+        state[T], state[RATE] = t + 1, eta
+    if rule.whole:
+        f, a = constant(state[SCALE], like), constant(state[AVERAGE_A], like)
+        fold_(n_out * d, f, a, constant(1 / state[AVERAGE_B], like), V, A, averaging)
