@@ -17,6 +17,7 @@ from fastnn.kernels import activations, losses
 from fastnn.kernels.plan import Plan, Rows, Targets
 from fastnn.kernels.sgd import train_samples_
 from fastnn.online import OneRow, all_finite
+from fastnn.parallel import count_threads, team_of
 from fastnn.progress import ProgressBar
 from fastnn.schedules import Schedule, as_schedule
 from fastnn.training import (
@@ -179,32 +180,42 @@ class Network:
             for b, n_out in zip(self.plan.biases, self.layer_sizes[1:], strict=True)
         ]
 
-    def forward(self, X: Any) -> np.ndarray:
+    def forward(self, X: Any, *, n_jobs: int | None = None) -> np.ndarray:
         """Return the predictions, after the loss's link.
 
         Parameters
         ----------
         X : array-like or sparse matrix, shape (n, n_features)
+        n_jobs : int, optional
+            Threads that share the rows: None is 1, -1 all cores.
 
         Returns
         -------
         array (n, n_outputs)
             Probabilities for "log_loss" and "cross_entropy", expected values for the others.
         """
-        return self._predict(X, True)
+        return self._predict(X, True, n_jobs)
 
-    def scores(self, X: Any) -> np.ndarray:
+    def scores(self, X: Any, *, n_jobs: int | None = None) -> np.ndarray:
         """Return the raw scores ``z`` of the output layer, before the link, (n, n_outputs)."""
-        return self._predict(X, False)
+        return self._predict(X, False, n_jobs)
 
-    def _predict(self, X: Any, linked: bool) -> np.ndarray:
+    def _predict(self, X: Any, linked: bool, n_jobs: int | None) -> np.ndarray:
+        threads = count_threads(n_jobs)
         rows = check_rows(X, self.layer_sizes[0], self.dtype)
-        return score(self.plan, self.parameters, rows, n_rows(rows), linked=linked)[0]
+        with team_of(threads) as team:
+            return score(
+                self.plan, self.parameters, rows, n_rows(rows), linked=linked, team=team
+            )[0]  # fmt: skip
 
-    def loss(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def loss(
+        self, X: Any, y: Any, sample_weight: Any = None, *, n_jobs: int | None = None
+    ) -> float:
         """Return the (weighted) mean loss over the rows, without penalties."""
+        threads = count_threads(n_jobs)
         rows, targets, n = self._check(X, y, sample_weight)
-        return score(self.plan, self.parameters, rows, n, targets=targets)[1]
+        with team_of(threads) as team:
+            return score(self.plan, self.parameters, rows, n, targets=targets, team=team)[1]
 
     def gradients(
         self, X: Any, y: Any, sample_weight: Any = None, *, reduction: str = "mean"
@@ -312,6 +323,7 @@ class Network:
         warm_start: bool = False,
         callbacks: Sequence[Callable[[Progress], object]] = (),
         verbose: bool = False,
+        n_jobs: int | None = None,
         **optimizer_options: Any,
     ) -> History:
         """Train on rows of ``X`` and targets ``y``, from the parameters as they stand.
@@ -365,6 +377,10 @@ class Network:
             Each is called with a `Progress` after every epoch; returning True ends training.
         verbose : bool
             Show a progress bar.
+        n_jobs : int, optional
+            Threads that share each batch of 64 rows or more, as scikit-learn counts them: -1 is
+            all cores, None one.  The result is the same to the bit for every number; with None
+            it may differ in rounding, because a batch is then summed in one go.
         **optimizer_options
             ``momentum``; ``beta_1``, ``beta_2``, ``epsilon``; ``rho``: the optimiser's own.
 
@@ -403,6 +419,7 @@ class Network:
                 ("shuffle", shuffle), ("warm_start", warm_start), ("verbose", verbose)
             )
         )  # fmt: skip
+        threads = count_threads(n_jobs)
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size)
         rows, targets, n = self._check(X, y, sample_weight)
@@ -442,6 +459,7 @@ class Network:
                 stopping=stopping,
                 callbacks=[*hooks, *bar],
                 plan=plan,
+                threads=threads,
             )  # fmt: skip
         finally:
             for shown in bar:

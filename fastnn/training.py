@@ -17,12 +17,14 @@ from fastnn.errors import DivergenceWarning, choose, number
 from fastnn.kernels import optimizers
 from fastnn.kernels.blocked import BLOCK
 from fastnn.kernels.jit import CompileTimer
-from fastnn.kernels.minibatch import score_, train_batches_
+from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
+from fastnn.parallel import Team, count_parts, team_of, train_batches
 from fastnn.schedules import Adaptive, Schedule
 
 NATURAL_ORDER = np.empty(0, np.int64)
+_PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
 
 
@@ -180,17 +182,21 @@ class Progress:
     history: History
 
 
-def slice_rows(plan: Plan, n_parameters: int, rows: Rows | None = None) -> int:
+def slice_rows(
+    plan: Plan, n_parameters: int, rows: Rows | None = None, *, shared: bool = False
+) -> int:
     """Return how many rows one kernel call may take.
 
-    ``rows`` that are only evaluated, without a step, cost no more than their non-zeros.
+    ``rows`` that are only evaluated, without a step, cost no more than their non-zeros.  Batches
+    that threads have ``shared`` are those of wide layers, whose arithmetic is fast.
     """
     units = int(plan.units[-1])
     if rows is not None and rows.indptr.size > 1:
         absent = int(plan.sizes[0]) - rows.data.size / (rows.indptr.size - 1)
         n_parameters -= int(absent * plan.sizes[1])
         units -= int(absent)
-    return max(1, int(_SLICE_FLOP / (6 * n_parameters + 100 * units)))
+    flop = 6 * n_parameters + 100 * units
+    return max(1, int(_SLICE_FLOP * (8 if shared else 1) / flop))
 
 
 def block_rows(plan: Plan, rows: Rows) -> int:
@@ -214,6 +220,7 @@ def train_epoch(
     rate: float,
     state: OptimizerState,
     on_slice: Callable[[int, float], None] | None = None,
+    team: Team | None = None,
 ) -> float:
     """Train one epoch over ``n`` rows in ``order``; return the mean objective.
 
@@ -224,14 +231,15 @@ def train_epoch(
     totals = np.zeros(2)
     if batch_size == 1:
         rule = rule._replace(mean=False)
-    size = slice_rows(plan, parameters.size)
+    parts = count_parts(team, batch_size, parameters.size)
+    size = slice_rows(plan, parameters.size, shared=parts > 1)
     plain = rule.optimizer == optimizers.CODES["sgd"] and not (
         rule.l1 or rule.alpha or rule.weight_decay or rule.clip_norm < math.inf
     )
     samples = batch_size == 1 and plain and not plan.dropout.any()
     large = batch_size > max(size, 1024)
     block = block_rows(plan, rows)
-    gradient = np.zeros(0 if samples else parameters.size, parameters.dtype)
+    gradient = np.zeros((parts, 0 if samples else parameters.size), parameters.dtype)
     start = 0
     while start < n:
         if samples:
@@ -251,8 +259,8 @@ def train_epoch(
             steps = not large or stop == batch_end
             if large and start % batch_size == 0:
                 gradient[:] = 0
-            train_batches_(
-                plan, parameters, rows, targets, order, start, stop, batch_size, normaliser,
+            train_batches(
+                team, plan, parameters, rows, targets, order, start, stop, batch_size, normaliser,
                 rule, rate, gradient, state.slots, state.t, steps, totals,
             )  # fmt: skip
             state.t += -(-(stop - start) // batch_size) if steps else 0
@@ -293,21 +301,28 @@ def sum_gradients(
 
 
 def loss_and_gradients(
-    plan: Plan, parameters: np.ndarray, rows: Rows, targets: Targets, n: int, divisor: float
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Rows,
+    targets: Targets,
+    n: int,
+    divisor: float,
+    team: Team | None = None,
 ) -> tuple[float, np.ndarray]:
     """Return ``sum_i w_i J_i / divisor`` over ``n`` rows, without penalties, and its gradient."""
-    gradient = np.zeros_like(parameters)
+    size = slice_rows(plan, parameters.size, rows)
+    parts = count_parts(team, min(size, n), parameters.size)
+    gradient = np.zeros((parts, parameters.size), parameters.dtype)
     totals = np.zeros(2)
     none = np.zeros((0, 0), parameters.dtype)
     rule = make_rule()
-    size = slice_rows(plan, parameters.size, rows)
     for start in range(0, n, size):
         stop = min(start + size, n)
-        train_batches_(
-            plan, parameters, rows, targets, NATURAL_ORDER, start, stop, size, divisor,
+        train_batches(
+            team, plan, parameters, rows, targets, NATURAL_ORDER, start, stop, size, divisor,
             rule, 0.0, gradient, none, 0, False, totals,
         )  # fmt: skip
-    return float(totals[0] / divisor), gradient
+    return float(totals[0] / divisor), gradient.sum(axis=0)
 
 
 def score(
@@ -319,8 +334,9 @@ def score(
     order: np.ndarray = NATURAL_ORDER,
     targets: Targets | None = None,
     linked: bool = False,
+    team: Team | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Run ``n`` rows forward, in ``order``.
+    """Run ``n`` rows forward, in ``order``, piece by piece.
 
     Returns
     -------
@@ -333,12 +349,20 @@ def score(
     out = np.empty((0 if targets is not None else n, int(plan.sizes[-1])), dtype)
     if targets is None:
         targets = Targets(np.empty((0, 1), dtype), np.empty(0, dtype))
-    totals = np.zeros(2)
-    size = slice_rows(plan, parameters.size, rows)
-    for start in range(0, n, size):
-        stop = min(start + size, n)
-        score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals)
-    return out, float(totals[0] / totals[1]) if totals[1] else 0.0
+    size = min(slice_rows(plan, parameters.size, rows), _PIECE)
+    totals = np.zeros((-(-n // size), 2))
+
+    def piece(i: int) -> None:
+        start, stop = i * size, min((i + 1) * size, n)
+        score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals[i])
+
+    if team is None or len(totals) == 1:
+        for i in range(len(totals)):
+            piece(i)
+    else:
+        team.share(piece, len(totals))
+    loss, weight = totals.sum(axis=0)
+    return out, float(loss / weight) if weight else 0.0
 
 
 @dataclass
@@ -379,6 +403,7 @@ def train(
     stopping: Stopping,
     callbacks: Sequence[Callable[[Progress], object]] = (),
     plan: Plan | None = None,
+    threads: int | None = None,
 ) -> History:
     """Train ``network`` for up to ``epochs`` epochs.
 
@@ -405,7 +430,7 @@ def train(
         for hook in hooks:
             hook(progress)
 
-    with CompileTimer() as timer:
+    with CompileTimer() as timer, team_of(threads) as team:
         try:
             for epoch in range(epochs):
                 progress.epoch = epoch
@@ -414,7 +439,7 @@ def train(
                 begin, compiled = time.perf_counter(), timer.seconds
                 loss = train_epoch(
                     plan._replace(origin=history.samples), parameters, rows, targets, order,
-                    count, batch_size, rule, rate, state, on_slice,
+                    count, batch_size, rule, rate, state, on_slice, team,
                 )  # fmt: skip
                 seconds = time.perf_counter() - begin - (timer.seconds - compiled)
                 if not (math.isfinite(loss) and np.isfinite(parameters).all()):
@@ -430,7 +455,9 @@ def train(
                 monitored = loss
                 if validation is not None:
                     rows_v, targets_v, n_v = validation
-                    monitored = score(network.plan, parameters, rows_v, n_v, targets=targets_v)[1]
+                    monitored = score(
+                        network.plan, parameters, rows_v, n_v, targets=targets_v, team=team
+                    )[1]
                     history.validation_loss.append(monitored)
                 progress.done, progress.loss = count, loss
                 stops = [bool(callback(progress)) for callback in callbacks]

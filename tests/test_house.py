@@ -20,7 +20,9 @@ STOREYS = ["kernels", "network", "training", "estimators", "cli"]
 #: Side rooms may use `network` and what is below; the command line is the roof over all.
 SIDE_ROOMS = {"datasets", "export", "inspect", "bench", "plot", "functional"}
 #: Pillars that any room may lean on, and that lean on kernels at the most.
-PILLARS = {"errors", "inputs", "initializers", "schedules", "progress", "online"}
+PILLARS = {
+    "errors", "inputs", "initializers", "schedules", "progress", "online", "parallel"
+}  # fmt: skip
 #: `network` calls the epoch loop, which is told of networks, and never imports one; the progress
 #: bar is told of the progress.
 ALSO = {("network", "training"), ("progress", "training")}

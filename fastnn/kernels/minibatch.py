@@ -38,13 +38,13 @@ def weights_of(job, flat, l):
 
 
 @helper
-def penalise_layer_(job, params, rule, l2, l, grads):
-    """Return the value of the penalties of layer ``l``; add their gradient to ``grads``."""
-    lasso, ridge = constant(rule.l1, params[0]), constant(l2, params[0])
-    W, gW = weights_of(job, params, l), weights_of(job, grads, l)
-    squares = constant(0, params[0])
-    sizes = constant(0, params[0])
-    for i in range(W.size):
+def penalise_range_(rule, l2, size, W, gW):
+    """Return the value of the penalties of ``size`` weights; add their gradient to ``gW``."""
+    lasso, ridge = constant(rule.l1, W[0]), constant(l2, W[0])
+    W, gW = vector(W, 0, size), vector(gW, 0, size)
+    squares = constant(0, W[0])
+    sizes = constant(0, W[0])
+    for i in range(size):
         squares += W[i] * W[i]
         sizes += abs(W[i])
         sign = constant(W[i] > 0, W[i]) - constant(W[i] < 0, W[i])
@@ -59,7 +59,10 @@ def penalise_(job, params, rule, normaliser, grads):
     value = 0.0
     if l2 != 0 or rule.l1 != 0:
         for l in range(job.n_layers):
-            value += penalise_layer_(job, params, rule, l2, l, grads)
+            w = job.weights[l]
+            value += penalise_range_(
+                rule, l2, job.biases[l] - w, offset(params, w), offset(grads, w)
+            )  # fmt: skip
     return value
 
 
@@ -79,20 +82,15 @@ def clip_(grads, largest):
 
 
 @helper
-def decay_layer_(job, params, amount, l):
-    """Take ``amount * W`` from the weights of layer ``l``."""
-    keep = constant(1 - amount, params[0])
-    W = weights_of(job, params, l)
-    for i in range(W.size):
-        W[i] *= keep
-
-
-@helper
 def decay_(job, params, amount):
     """Take ``amount * W`` from the weights of every layer."""
-    if amount != 0:
-        for l in range(job.n_layers):
-            decay_layer_(job, params, amount, l)
+    if amount == 0:
+        return
+    keep = constant(1 - amount, params[0])
+    for l in range(job.n_layers):
+        W = weights_of(job, params, l)
+        for i in range(W.size):
+            W[i] *= keep
 
 
 @helper

@@ -1,0 +1,202 @@
+"""Threads: how many, teams of them, and what a team does with a batch.
+
+Kernels release Python's lock, so threads are all that is needed to use all cores.  A team's
+threads live as long as its ``with`` block: none is left behind in a forked child, and none
+waits for work while the user's own code runs.
+"""
+
+import contextlib
+import itertools
+import numbers
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Self
+
+import numpy as np
+
+from fastnn.kernels.minibatch import train_batches_
+from fastnn.kernels.plan import Plan, Rule
+from fastnn.kernels.stages import ABORTED, stages_state
+from fastnn.kernels.team import train_parts_
+
+#: Arithmetic of a batch from which on it is cut into parts, and of a part worth a thread.
+_BATCH_FLOP, _PART_FLOP = 2e6, 5e5
+#: Looks that the first thread waits for the others, and arithmetic that takes as long as one.
+_PATIENCE, _LOOK_FLOP = 5000, 500
+#: Rows of a batch from which on it has two parts; of a part where there are more; most parts.
+_TWO, _ROWS, _MOST = 64, 64, 8
+
+
+def count_threads(n_jobs: int | None) -> int | None:
+    """Return how many threads ``n_jobs`` stands for, as joblib and scikit-learn understand it.
+
+    None stays None unless a ``joblib.parallel_config`` says otherwise; -1 is all cores, -2 all
+    but one.  There are never more than cores that this process may use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Neither None nor an integer; 0.
+    """
+    if n_jobs is not None:
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral):
+            raise TypeError(f"n_jobs must be None or an integer, got {n_jobs!r}")
+        if n_jobs == 0:
+            raise ValueError("n_jobs must not be 0; None or 1 is one thread, -1 all cores")
+    if n_jobs == 1:
+        return 1
+    if n_jobs is None and "joblib" not in sys.modules:
+        return None
+    import joblib  # takes longer to import than all of fastnn
+
+    wanted = joblib.effective_n_jobs(None if n_jobs is None else int(n_jobs))
+    if n_jobs is None and wanted == 1:
+        return None
+    return max(1, min(wanted, joblib.cpu_count()))
+
+
+class Team:
+    """Threads that work together, the calling one among them.
+
+    Parameters
+    ----------
+    members : int
+        How many.
+    """
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self._pool: ThreadPoolExecutor | None = None
+        self._room = np.empty(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def run(self, kernel: Callable, members: int, tasks: int, *args: Any) -> None:
+        """Call ``kernel(*args, member, members, state)`` in as many threads.
+
+        ``state`` is that of stages of so many ``tasks``.  Returns when all threads have returned,
+        after an interrupt too.
+        """
+        state = stages_state(tasks)
+
+        def be(member: int) -> None:
+            try:
+                kernel(*args, member, members, state)
+            except BaseException:
+                state[ABORTED] = 1  # the others would wait for ever
+                raise
+
+        self._together(be, members, lambda: state.__setitem__(ABORTED, 1))
+
+    def room(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Return memory of the team's own, the same as before if it is large enough."""
+        if self._room.size < size or self._room.dtype != dtype:
+            self._room = np.empty(size, dtype)
+        return self._room
+
+    def share(self, work: Callable[[int], object], n: int) -> None:
+        """Call ``work(i)`` for each ``i`` below ``n``, in the thread that is free next.
+
+        After an exception, or an interrupt, nothing more is begun.
+        """
+        numbers = itertools.count()  # its next() is indivisible
+        stopped = False
+
+        def be(member: int) -> None:
+            nonlocal stopped
+            try:
+                while not stopped and (i := next(numbers)) < n:
+                    work(i)
+            except BaseException:
+                stopped = True
+                raise
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+
+        self._together(be, min(self.members, n), stop)
+
+    def _together(
+        self, be: Callable[[int], None], members: int, give_up: Callable[[], None]
+    ) -> None:
+        """Call ``be(member)`` in as many threads; raise the first error when all have ended."""
+        if members == 1:
+            be(0)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.members - 1, thread_name_prefix="fastnn")
+        futures: list[Future] = []
+        try:
+            futures += [self._pool.submit(be, member) for member in range(1, members)]
+            be(0)
+        except BaseException:
+            give_up()
+            raise
+        finally:
+            late = [future for future in futures if not future.cancel()]
+            wait(late)
+        for future in late:
+            future.result()
+
+
+def team_of(threads: int | None) -> contextlib.AbstractContextManager[Team | None]:
+    """Return a `Team`, or None for None, to be used in a ``with`` statement."""
+    return contextlib.nullcontext() if threads is None else Team(threads)
+
+
+def count_parts(team: Team | None, batch_size: int, n_parameters: int) -> int:
+    """Return into how many parts a batch is cut; without a team it is whole.
+
+    The number of threads plays no role, so that it cannot be seen in the result.
+    """
+    if team is None or batch_size < _TWO or 6 * n_parameters * batch_size < _BATCH_FLOP:
+        return 1
+    return min(max(batch_size // (2 * _ROWS), 1) * 2, _MOST)
+
+
+def train_batches(
+    team: Team | None,
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Any,
+    targets: Any,
+    order: np.ndarray,
+    start: int,
+    stop: int,
+    batch_size: int,
+    normaliser: float,
+    rule: Rule,
+    rate: float,
+    gradient: np.ndarray,
+    slots: np.ndarray,
+    t: int,
+    steps: bool,
+    totals: np.ndarray,
+) -> None:
+    """Do what `train_batches_` does, by a team if ``gradient`` has more than one row.
+
+    ``gradient`` (parts, n_parameters) has a row for each part of `count_parts`.
+    """
+    parts = len(gradient)
+    if team is None or parts == 1:
+        train_batches_(
+            plan, parameters, rows, targets, order, start, stop, batch_size, normaliser, rule,
+            rate, gradient[0], slots, t, steps, totals,
+        )  # fmt: skip
+        return
+    part = 6 * parameters.size * min(batch_size, stop - start) / parts
+    members = max(1, min(team.members, parts, int(parts * part / _PART_FLOP)))
+    copies = team.room((members - 1) * parameters.size, parameters.dtype)
+    team.run(
+        train_parts_, members, parts, plan, parameters, rows, targets, order, start, stop,
+        batch_size, normaliser, rule, rate, gradient, slots, t, steps, copies,
+        np.zeros(parts, np.int64), np.empty((2, parts)),
+        _PATIENCE + int(parts / members * part / _LOOK_FLOP), totals,
+    )  # fmt: skip
