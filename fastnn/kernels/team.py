@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.minibatch import batch_weight, penalise_range_
+from fastnn.kernels.minibatch import batch_weight, borrowed_rule, penalise_range_
 from fastnn.kernels.network import chunk_rows, gradient_, workspace, workspace_size
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow
@@ -123,9 +123,10 @@ def update_share_(
                 total[i] *= scale
         if rule.weight_decay != 0:
             decay_range_(job, params, rate * rule.weight_decay, start, stop)
+        at = min(start, slots.size)  # none have size 0
         step_(
             rule.optimizer, vector(params, start, stop - start), vector(total, 0, stop - start),
-            offset(slots, start), n, rate, rule.options, t,
+            vector(slots, at, slots.size - at), n, rate, rule.options, t,
         )  # fmt: skip
     return value
 
@@ -150,7 +151,8 @@ def train_parts_(
     memory = np.empty(workspace_size(job, at_once), params.dtype)
     block = np.empty(BLOCK, params.dtype)
     work = workspace(job, at_once, memory)
-    first_copy, gradients, moments = pointer(params), pointer(grads), pointer(slots)
+    first_copy, gradients = pointer(params), pointer(grads)
+    moments, settings = vector(slots, 0, slots.size), borrowed_rule(rule)
     flat, total, losses = first_copy, pointer(block), pointer(values)
     penalties = offset(losses, parts)
     if own:
@@ -173,7 +175,7 @@ def train_parts_(
                         if updates:
                             owners[task] = member
                             penalties[task] = update_share_(
-                                job, flat, rule, rate, divisor, t, n, cut(n, MANY, task, parts),
+                                job, flat, settings, rate, divisor, t, n, cut(n, MANY, task, parts),
                                 cut(n, MANY, task + 1, parts), parts, gradients, moments, total,
                             )  # fmt: skip
                         else:
