@@ -30,6 +30,7 @@ NAMES = list(PAIRS)
 #: What is deliberately not there, and why.
 OTHER_DEFAULTS = {
     ("LogisticRegression", "penalty"): "'l2' before scikit-learn 1.8 deprecated it",
+    ("LogisticRegression", "l1_ratio"): "None before scikit-learn 1.8, with the same meaning",
     ("SGDClassifier", "eta0"): "0.0 before scikit-learn 1.8, a rate that no schedule can use",
 }
 OTHER_METHODS = {("LogisticRegression", "set_callbacks"): "its solvers do not call them yet"}
