@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib")
 FOLDER = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py"))
 #: Arguments behind the picture's name that make a long run short.
-SHORTER = {"ten_million_rows.py": ["200000"]}
+SHORTER = {"ten_million_rows.py": ["200000"], "scikit_learn_scores.py": ["3"]}
 
 pytestmark = pytest.mark.skipif(not SCRIPTS, reason="no examples beside the tests")
 
