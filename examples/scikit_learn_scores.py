@@ -67,7 +67,7 @@ def fit(model, X, y):
 def main(picture=PICTURE, epochs="200"):
     labels, speedups = [], []
     print(
-        "table               model                 score: theirs  ours     s: theirs    ours    x"
+        "table               model                score: theirs     ours   s: theirs     ours     x"
     )
     for table, (load, kind) in TABLES.items():
         X, y = load()

@@ -33,7 +33,6 @@ OTHER_DEFAULTS = {
     ("LogisticRegression", "l1_ratio"): "None before scikit-learn 1.8, with the same meaning",
     ("SGDClassifier", "eta0"): "0.0 before scikit-learn 1.8, a rate that no schedule can use",
 }
-OTHER_METHODS = {("LogisticRegression", "set_callbacks"): "its solvers do not call them yet"}
 OTHER_OPTIONS = {
     ("LogisticRegression", "solver"): "newton-cholesky and the like: the error names one of ours",
     ("LogisticRegression", "penalty"): "deprecated by scikit-learn",
@@ -102,8 +101,6 @@ def test_values_of_parameters(name):
 def test_public_methods_and_their_signatures(name):
     own, model = PAIRS[name]
     for method in public(model):
-        if (name, method) in OTHER_METHODS:
-            continue
         assert method in public(own), f"{name} lacks {method}"
         expected = inspect.getattr_static(model, method)
         if isinstance(expected, property) or not callable(getattr(model, method)):
