@@ -138,3 +138,26 @@ def test_scikit_learns_progress_bar(capsys):
     shown = capsys.readouterr().out
     assert "MLPClassifier - fit" in shown
     assert "100%" in shown
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_an_interrupt_keeps_what_was_learned(solver, early):
+    if solver == "lbfgs" and early:
+        pytest.skip("L-BFGS does not stop early")
+    weights = []
+
+    def interrupt(progress):
+        weights.append(progress.network.parameters.copy())
+        if len(weights) == 3:
+            raise KeyboardInterrupt
+
+    model = MLPClassifier(
+        **SMALL | {"max_iter": 9}, solver=solver, callbacks=[interrupt], early_stopping=early
+    )
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model.fit(X, Y)
+    assert len(weights) == model.n_iter_ == 3
+    scores = model.validation_scores_ if early else [0, 0, 1]
+    np.testing.assert_array_equal(model.network_.parameters, weights[int(np.argmax(scores))])
+    model.predict(X)

@@ -1,8 +1,11 @@
 """What the MLPs take beyond scikit-learn's parameters: each has its effect, and nothing else."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.datasets import make_classification, make_regression
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 
@@ -474,3 +477,40 @@ def test_float32_from_end_to_end(solver):
 def test_a_parameter_that_the_solver_ignores_warns(settings, message):
     with pytest.warns(UserWarning, match=message):
         MLPClassifier(**SMALL, **settings).fit(X, Y)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csc_array])
+def test_sparse_rows_have_all_of_it(container):
+    settings = {
+        **SMALL, "dropout": 0.2, "input_dropout": 0.1, "label_smoothing": 0.1,
+        "class_weight": "balanced", "clip_norm": 1.0, "early_stopping": True, "scoring": "f1_macro",
+    }  # fmt: skip
+    thin = np.where(np.abs(X) > 0.7, X, 0)
+    dense = MLPClassifier(**settings).fit(thin, Y)
+    found = MLPClassifier(**settings).fit(container(thin), Y)
+    assert_close(found, dense)
+    assert found.validation_scores_ == dense.validation_scores_
+    held = MLPClassifier(**SMALL).fit(container(thin), Y, X_val=container(thin[:20]), y_val=Y[:20])
+    by_hand = MLPClassifier(**SMALL).fit(thin, Y, X_val=thin[:20], y_val=Y[:20])
+    assert_allclose(held.validation_loss_curve_, by_hand.validation_loss_curve_)
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "multioutput"])
+def test_many_columns_survive_a_pickle_and_a_warm_start(kind):
+    target = np.column_stack([Y > 0 if kind == "multilabel" else NAMES, X[:, 0] > 0])
+    target = target.astype(int) if kind == "multilabel" else target
+    model = MLPClassifier(**SMALL, warm_start=True).fit(X, target)
+    twin = pickle.loads(pickle.dumps(model))
+    assert_array_equal(twin.predict(X), model.predict(X))
+    assert_same(twin.fit(X, target), model.fit(X, target))
+    with pytest.raises(ValueError, match=r"has the same classes|columns"):
+        model.fit(X, np.column_stack([target, target[:, :1]]) if kind == "multioutput" else Y)
+
+
+def test_a_sparse_indicator_is_a_dense_one():
+    labels = np.column_stack([Y > 0, X[:, 0] > 0, X[:, 1] > 0]).astype(int)
+    thin = MLPClassifier(**SMALL, early_stopping=True).fit(X, sparse.csr_matrix(labels))
+    dense = MLPClassifier(**SMALL, early_stopping=True).fit(X, labels)
+    assert_same(thin, dense)
+    assert sparse.issparse(thin.predict(X))
+    assert_array_equal(thin.predict(X).toarray(), dense.predict(X))
