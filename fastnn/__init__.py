@@ -21,6 +21,7 @@ _HOMES = {
     "Model": "fastnn.export",
     "load": "fastnn.export",
     "save": "fastnn.export",
+    "fit_many": "fastnn.many",
     "explain": "fastnn.inspect.trace",
     "check_gradients": "fastnn.inspect.gradient_check",
     "input_gradients": "fastnn.inspect.input_derivatives",

@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import numbers
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 
@@ -26,6 +27,26 @@ _BATCH_FLOP, _PART_FLOP = 2e6, 5e5
 _PATIENCE, _LOOK_FLOP = 5000, 500
 #: Rows of a batch from which on it has two parts; of a part where there are more; most parts.
 _TWO, _ROWS, _MOST = 64, 64, 8
+
+
+_LOCAL = threading.local()
+
+
+@contextlib.contextmanager
+def stoppable(stop: threading.Event) -> Iterator[None]:
+    """Let ``stop`` interrupt what this thread trains, where only the main thread gets Ctrl-C."""
+    _LOCAL.stop = stop
+    try:
+        yield
+    finally:
+        _LOCAL.stop = None
+
+
+def checkpoint() -> None:
+    """Raise KeyboardInterrupt if this thread is to stop; training calls it between slices."""
+    stop = getattr(_LOCAL, "stop", None)
+    if stop is not None and stop.is_set():
+        raise KeyboardInterrupt
 
 
 def count_threads(n_jobs: int | None) -> int | None:

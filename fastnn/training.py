@@ -20,7 +20,7 @@ from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
-from fastnn.parallel import Team, count_parts, team_of, train_batches
+from fastnn.parallel import Team, checkpoint, count_parts, team_of, train_batches
 from fastnn.schedules import Adaptive, Schedule
 
 NATURAL_ORDER = np.empty(0, np.int64)
@@ -242,6 +242,7 @@ def train_epoch(
     gradient = np.zeros((parts, 0 if samples else parameters.size), parameters.dtype)
     start = 0
     while start < n:
+        checkpoint()
         if samples:
             stop = min(start + size, n)
             train_samples_(

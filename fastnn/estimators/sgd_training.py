@@ -21,6 +21,7 @@ from fastnn.kernels import linear
 from fastnn.kernels.linear import LinearRule, Model
 from fastnn.kernels.linear_losses import CODES, TABLE
 from fastnn.kernels.plan import Rows
+from fastnn.parallel import checkpoint
 from fastnn.training import History, Progress
 
 #: The intercept's rate on sparse rows: sparse features are seldom non-zero, the intercept is always
@@ -302,6 +303,7 @@ def train(
             progress.epoch = first + epoch - 1
             hooks.epoch_begins()
             for start in range(0, n_train, size):
+                checkpoint()
                 stop = min(start + size, n_train)
                 kernel(rule, model, rows, y, weight, visited, start, stop)
                 if hooks.watches_slices:

@@ -45,6 +45,7 @@ import functools
 import gc
 import hashlib
 import pickle
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -377,43 +378,57 @@ def compiled_signatures() -> dict[str, int]:
 
 
 class CompileTimer:
-    """Measure the seconds spent compiling inside a ``with`` block; cache loads do not count.
+    """Measure the seconds that this thread spends compiling; cache loads do not count.
 
     Attributes
     ----------
     seconds : float
-        Time in the compiler so far.
+        Time in the compiler since the start of the ``with`` block.
     """
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._depth = 0
-        self._start = 0.0
-
     def __enter__(self) -> "CompileTimer":
-        self._listener = _Listener(self)
-        event.register("numba:compile", self._listener)
+        _listen()
+        self._before = _COMPILING.seconds
         return self
 
     def __exit__(self, *_: object) -> None:
-        event.unregister("numba:compile", self._listener)
+        self._after = _COMPILING.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, or in the whole block once it has ended."""
+        return getattr(self, "_after", _COMPILING.seconds) - self._before
+
+
+class _Compiling(threading.local):
+    """Adds up a thread's outermost compile events."""
+
+    seconds = 0.0
+    depth = 0
+    start = 0.0
+
+
+_COMPILING = _Compiling()
 
 
 class _Listener(event.Listener):
-    """Add up the outermost compile events of a timer."""
-
-    def __init__(self, timer: CompileTimer) -> None:
-        self._timer = timer
+    """Hears of the compilations of all threads, each in the thread that compiles."""
 
     def on_start(self, _event: event.Event) -> None:
-        if self._timer._depth == 0:
-            self._timer._start = time.perf_counter()
-        self._timer._depth += 1
+        if _COMPILING.depth == 0:
+            _COMPILING.start = time.perf_counter()
+        _COMPILING.depth += 1
 
     def on_end(self, _event: event.Event) -> None:
-        self._timer._depth -= 1
-        if self._timer._depth == 0:
-            self._timer.seconds += time.perf_counter() - self._timer._start
+        _COMPILING.depth -= 1
+        if _COMPILING.depth == 0:
+            _COMPILING.seconds += time.perf_counter() - _COMPILING.start
+
+
+@functools.cache
+def _listen() -> None:
+    """Begin to hear of compilations; once, because Numba's list of listeners has no lock."""
+    event.register("numba:compile", _Listener())
 
 
 @functools.cache
