@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastnn import LogisticRegression, MLPClassifier, Network, SGDClassifier, fit_many
-from fastnn.kernels.jit import JIT, CompileTimer
+from fastnn.kernels.jit import JIT, CompileTimer, njit
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4)).astype(np.float32)
@@ -123,9 +123,7 @@ def test_an_interrupt_stops_those_in_training(monkeypatch):
 
 @pytest.mark.skipif(not JIT, reason="nothing is compiled")
 def test_compilation_is_timed_in_the_thread_that_compiles():
-    from fastnn.kernels.jit import kernel
-
-    @kernel
+    @njit  # not cached
     def slow(x):
         return x + 1
 
