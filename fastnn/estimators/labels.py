@@ -36,8 +36,9 @@ class Labels:
     """
 
     def __init__(self, y: Any, classes: Any = None) -> None:
-        check_classification_targets(y)
         found = type_of_target(y, input_name="y")
+        if found.startswith(("continuous", "unknown")):
+            check_classification_targets(y)  # raises
         if found == MULTIOUTPUT:
             self.kind = "multioutput"
             self.classes: Any = [np.unique(column) for column in _columns(y)]
@@ -106,14 +107,12 @@ class Labels:
         """
         if self.kind == "multilabel":
             return (y != 0).astype(dtype)
-        if self.kind == "binary":
-            return self._binarizer.transform(y).astype(dtype)
         columns = y.reshape(y.shape[0], -1).T
         numbers = [
             np.searchsorted(classes, column)
             for classes, column in zip(self._class_columns(), columns, strict=True)
         ]
-        if self.kind == "multiclass" and not one_hot:
+        if self.kind == "binary" or (self.kind == "multiclass" and not one_hot):
             return numbers[0].reshape(-1, 1).astype(dtype)
         sizes = self.sizes if grouped and self.kind == "multioutput" else []
         encoded = np.zeros((y.shape[0], self.n_outputs + len(sizes)), dtype)

@@ -1,5 +1,6 @@
 """What an MLP's stochastic solver keeps between epochs: its rule, its state, its learning rate."""
 
+import functools
 import inspect
 import warnings
 from typing import Any
@@ -42,13 +43,20 @@ _READERS = {
 }  # fmt: skip
 
 
+@functools.cache
+def _defaults(cls: type) -> dict[str, Any]:
+    """Return the defaults of a class's parameters."""
+    parameters = inspect.signature(cls).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
 def warn_of_ignored(estimator: Any) -> None:
     """Warn of each parameter that was set and that the estimator's solver does not read."""
-    for name, parameter in inspect.signature(type(estimator)).parameters.items():
+    for name, default in _defaults(estimator.__class__).items():
         if estimator.solver in _READERS.get(name, {estimator.solver}):
             continue
         value = getattr(estimator, name)
-        if value is not parameter.default and not np.array_equal(value, parameter.default):
+        if value is not default and not np.array_equal(value, default):
             warnings.warn(
                 f"{name}={value!r} has no effect with solver={estimator.solver!r}; it is read by "
                 f"{', '.join(sorted(_READERS[name]))}",
