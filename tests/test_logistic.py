@@ -129,6 +129,15 @@ def test_takes_every_sparse_format(container):
     assert_same(LogisticRegression().fit(X, y), expected, 1e-10)
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd", "sgd"])
+def test_takes_sparse_rows_with_wide_indices(solver):
+    X, y = problem(2, "csr_array")
+    model = LogisticRegression(solver=solver, random_state=0, max_iter=5)
+    expected = model.fit(X, y).coef_
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    np.testing.assert_array_equal(model.fit(X, y).coef_, expected)
+
+
 @pytest.mark.parametrize("solver", ["sgd", "gd"])
 def test_the_textbooks_solvers_take_sparse_rows_and_weights(solver):
     X, y = problem(3, "csr_array")

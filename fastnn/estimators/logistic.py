@@ -221,9 +221,8 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         given = X, y, sample_weight
         penalty = self._check_penalty()
         self._warn_of_ignored()
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=FLOATS, order="C", accept_large_sparse=False
-        )
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=FLOATS, order="C")
+        X = _with_narrow_indices(X)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         n_classes = len(self.classes_)
@@ -548,3 +547,13 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _with_narrow_indices(X: Any) -> Any:
+    """Return sparse rows with int32 indices, as the kernels take them; others as they are."""
+    if not sparse.issparse(X) or X.indices.dtype == X.indptr.dtype == np.int32:
+        return X
+    if max(X.shape[1], X.nnz) > np.iinfo(np.int32).max:
+        raise ValueError(f"X has too many features or non-zeros for int32 indices: {X.shape}")
+    narrow = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    return type(X)((X.data, *narrow), shape=X.shape)

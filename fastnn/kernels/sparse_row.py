@@ -174,5 +174,6 @@ def sparse_outer_(count, n, data, indices, step, W):
     if n > 1:
         scatter_(count, n, data, indices, step, W)
     else:
+        factor = step[0]
         for p in range(count):
-            W[indices[p]] += data[p] * step[0]
+            W[indices[p]] += data[p] * factor
