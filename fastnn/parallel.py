@@ -21,8 +21,9 @@ from fastnn.kernels.plan import Plan, Rule
 from fastnn.kernels.stages import ABORTED, stages_state
 from fastnn.kernels.team import train_parts_
 
-#: Arithmetic of a batch from which on it is cut into parts, and of a part worth a thread.
-_BATCH_FLOP, _PART_FLOP = 2e6, 5e5
+#: Arithmetic of a batch from which on it is cut into parts; of a part that is worth a thread; of
+#: all its parts in a call, which wakes it up.
+_BATCH_FLOP, _PART_FLOP, _CALL_FLOP = 2e6, 5e5, 1e7
 #: Looks that the first thread waits for the others, and arithmetic that takes as long as one.
 _PATIENCE, _LOOK_FLOP = 5000, 500
 #: Rows of a batch from which on it has two parts; of a part where there are more; most parts.
@@ -212,8 +213,10 @@ def train_batches(
             rate, gradient[0], slots, t, steps, totals,
         )  # fmt: skip
         return
-    part = 6 * parameters.size * min(batch_size, stop - start) / parts
-    members = max(1, min(team.members, parts, int(parts * part / _PART_FLOP)))
+    row = 6 * parameters.size
+    part = row * min(batch_size, stop - start) / parts
+    worth = int(min(parts * part / _PART_FLOP, row * (stop - start) / _CALL_FLOP))
+    members = max(1, min(team.members, parts, worth))
     copies = team.room((members - 1) * parameters.size, parameters.dtype)
     team.run(
         train_parts_, members, parts, plan, parameters, rows, targets, order, start, stop,

@@ -1,12 +1,13 @@
 """Threads: the same numbers however many there are, whoever is late, whatever goes wrong."""
 
 import threading
+import warnings
 
 import joblib
 import numpy as np
 import pytest
 
-from fastnn import Network, parallel
+from fastnn import MLPClassifier, MLPRegressor, Network, parallel
 from fastnn.kernels.stages import ABORTED, stages_state
 from fastnn.kernels.team import train_parts_
 from fastnn.parallel import Team, count_threads, team_of
@@ -30,6 +31,7 @@ def eager(monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda *_, **__: 8)
     monkeypatch.setattr(parallel, "_BATCH_FLOP", 0)
     monkeypatch.setattr(parallel, "_PART_FLOP", 1)
+    monkeypatch.setattr(parallel, "_CALL_FLOP", 1)
     monkeypatch.setattr(parallel, "_ROWS", 16)
 
 
@@ -180,6 +182,33 @@ def test_what_n_jobs_means(monkeypatch):
     assert [count_threads(n) for n in (None, 1, 2, 9, -1, -2, -9)] == [None, 1, 2, 4, 4, 3, 1]
     with joblib.parallel_config(n_jobs=3):
         assert count_threads(None) == 3
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+def test_estimators(model, solver, eager, monkeypatch):
+    monkeypatch.setattr("fastnn.training._PIECE", 13)
+    X, y = data((5, 3), "float64")
+    settings = {"solver": solver, "batch_size": 70, "max_iter": 4, "random_state": 0}
+    settings |= {"tol": 0, "early_stopping": solver == "adam", "alpha": 0.1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that four iterations are not enough
+        none, one, two = (
+            model(hidden_layer_sizes=(9, 7), n_jobs=n_jobs, **settings).fit(X, y)
+            for n_jobs in (None, 1, 2)
+        )
+    for a, b, c in zip(none.coefs_, one.coefs_, two.coefs_, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9)
+        np.testing.assert_array_equal(c, b)
+    assert one.loss_ == two.loss_
+    np.testing.assert_array_equal(two.predict(X), one.predict(X))
+
+
+def test_estimators_check_n_jobs():
+    with pytest.raises(ValueError, match="not be 0"):
+        MLPClassifier(n_jobs=0).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match="'n_jobs' parameter of MLPRegressor must be"):
+        MLPRegressor(n_jobs="all").fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,10 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     callbacks : sequence of callable, default=()
         Each is called with a `fastnn.training.Progress` after every epoch, or iteration of
         "lbfgs"; returning True ends training.
+    n_jobs : int or None, default=None
+        Threads that share each batch of 64 rows or more, the evaluations of "lbfgs" and the rows of
+        predictions; -1 is all cores.  Every number gives the same model to the bit; None, one
+        thread, may differ from it in rounding.
 
     Attributes
     ----------
@@ -192,6 +196,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         coefs_init: Any = None,
         intercepts_init: Any = None,
         callbacks: Any = (),
+        n_jobs: int | None = None,
     ) -> None:
         store_parameters(self, locals())
 

@@ -25,6 +25,7 @@ from fastnn.inputs import as_rows, n_rows
 from fastnn.kernels import activations
 from fastnn.kernels.plan import Targets
 from fastnn.network import Network
+from fastnn.parallel import count_threads, team_of
 from fastnn.training import score
 
 FLOATS = (np.float64, np.float32)
@@ -60,6 +61,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
     loss_parameter: float | None
     coefs_init: Any
     intercepts_init: Any
+    n_jobs: int | None
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -96,6 +98,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "coefs_init": [list, tuple, None],
         "intercepts_init": [list, tuple, None],
+        "n_jobs": [Integral, None],
         "callbacks": "no_validation",  # `check_callbacks` does
     }
 
@@ -176,6 +179,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         """Check everything, then train with the solver."""
         hidden = self._hidden_sizes()
         given = X, y
+        threads = count_threads(self.n_jobs)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -207,9 +211,12 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         elif self.early_stopping and self.solver in STOCHASTIC:
             hold_out(self, task, network, X, y, weight)
         self._soften_(encoded, task.order)
-        with self._hooks(
-            self.max_iter, *given, sample_weight, self._snapshot, tasks=not incremental
-        ) as hooks:
+        with (
+            team_of(threads) as task.team,
+            self._hooks(
+                self.max_iter, *given, sample_weight, self._snapshot, tasks=not incremental
+            ) as hooks,
+        ):
             if self.solver == "lbfgs":
                 Minimization(self, network, task, hooks).run()
             else:
@@ -281,7 +288,10 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._synced()
         rows = as_rows(X, network.dtype)
-        return score(network.plan, network.parameters, rows, n_rows(rows), linked=linked)[0]
+        with team_of(count_threads(self.n_jobs)) as team:
+            return score(
+                network.plan, network.parameters, rows, n_rows(rows), linked=linked, team=team
+            )[0]
 
     # State ----------------------------------------------------------------------------------
 

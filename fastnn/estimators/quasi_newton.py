@@ -50,8 +50,9 @@ class Minimization:
         network, alpha = self.network, self.estimator.alpha
         network.parameters[:] = point
         loss, gradient = loss_and_gradients(
-            network.plan, network.parameters, self.task.rows, self.task.targets, self.n, self.total
-        )
+            network.plan, network.parameters, self.task.rows, self.task.targets, self.n,
+            self.total, self.task.team,
+        )  # fmt: skip
         gradient = gradient.astype(np.float64)
         for W, w0 in zip(network.weights, network.plan.weights, strict=True):
             gradient[w0 : w0 + W.size] += alpha / self.total * W.reshape(-1)
@@ -88,6 +89,7 @@ class Minimization:
                 held.n,
                 order=held.order,
                 targets=held.targets,
+                team=self.task.team,
             )
             loss /= self.task.loss_outputs
             self.estimator.validation_loss_curve_.append(loss)

@@ -20,6 +20,7 @@ from fastnn.estimators.optimizer import Optimizer
 from fastnn.estimators.validation import Validation
 from fastnn.kernels.plan import Rows, Targets
 from fastnn.network import Network
+from fastnn.parallel import Team
 from fastnn.training import History, Progress, score, train_epoch
 
 NON_FINITE = (
@@ -42,6 +43,8 @@ class Task:
     loss_outputs : int
         What the loss of a row is divided by in ``loss_curve_``: scikit-learn reports the squared
         error as the mean over the outputs, but descends on their sum.
+    team : Team or None
+        Threads that train.
     """
 
     rows: Rows
@@ -49,6 +52,7 @@ class Task:
     order: np.ndarray
     validation: Validation | None = None
     loss_outputs: int = 1
+    team: Team | None = None
 
 
 def batch_rows(batch_size: Any, n: int) -> int:
@@ -95,7 +99,7 @@ class Descent:
         try:
             for _ in range(estimator.max_iter):
                 if estimator.shuffle:
-                    order = order[estimator._random_state.permutation(order.size)]
+                    estimator._random_state.shuffle(order)  # draws what permutation(n) draws
                 if not self._epoch(order):
                     break
                 if self._ends() or incremental:
@@ -163,7 +167,7 @@ class Descent:
         return train_epoch(
             self.plan._replace(origin=self.estimator.t_ + seen), network.parameters, task.rows,
             task.targets, order, order.size, self.batch, optimizer.rule, optimizer.learning_rate,
-            optimizer.state, on_slice,
+            optimizer.state, on_slice, task.team,
         )  # fmt: skip
 
     def _on_slice(self, done: int, loss: float) -> None:
@@ -202,7 +206,7 @@ class Descent:
             return math.nan
         _, loss = score(
             self.network.plan, self.network.parameters, held.rows, held.n,
-            order=held.order, targets=held.targets,
+            order=held.order, targets=held.targets, team=self.task.team,
         )  # fmt: skip
         loss /= self.task.loss_outputs
         self.estimator.validation_loss_curve_.append(loss)

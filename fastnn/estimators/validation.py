@@ -62,8 +62,9 @@ def hold_out(
 
     def outputs() -> np.ndarray:
         return score(
-            network.plan, network.parameters, task.rows, held.size, order=held, linked=True
-        )[0]
+            network.plan, network.parameters, task.rows, held.size, order=held, linked=True,
+            team=task.team,
+        )[0]  # fmt: skip
 
     judge = _judge(estimator, outputs, lambda: _safe_indexing(X, held), y[held], weight_held)
     task.validation = Validation(task.rows, task.targets, held, held.size, judge)
