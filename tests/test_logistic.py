@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import pickle
 import warnings
 
 import numpy as np
@@ -361,7 +362,7 @@ def test_interrupted_training_keeps_the_model(monkeypatch):
         assert model.score(X, y) > 0.6
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd"])
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "sgd", "gd"])
 def test_verbose_is_a_bar_and_two_is_a_line_an_iteration(solver, capsys):
     X, y = problem(2)
     settings = {"solver": solver, "max_iter": 3, "tol": 0.0, "random_state": 0}
@@ -371,16 +372,26 @@ def test_verbose_is_a_bar_and_two_is_a_line_an_iteration(solver, capsys):
     assert "epoch 3/3" in shown.err
     LogisticRegression(**settings, verbose=2).fit(X, y)
     shown = capsys.readouterr()
-    assert [line[:12] for line in shown.out.splitlines()] == [
-        f"Iteration {i}," for i in range(1, 4)
-    ]
+    begin = "-- Epoch {}" if solver == "sgd" else "Iteration {},"  # each as scikit-learn's
+    lines = [line for line in shown.out.splitlines() if line.startswith(begin[:6])]
+    assert [line[:12].strip() for line in lines] == [begin.format(i) for i in range(1, 4)]
     assert not shown.err
 
 
-def test_verbose_sgd_prints_its_epochs(capsys):
-    X, y = problem(2)
-    model = LogisticRegression(solver="sgd", verbose=1, max_iter=3, random_state=0).fit(X, y)
-    assert capsys.readouterr().out.count("-- Epoch") == model.n_iter_[0]
+def test_a_function_sees_the_epochs_of_sgd():
+    X, y = problem(3)
+    seen = []
+
+    def watch(progress):
+        seen.append((progress.epoch, progress.done, progress.loss))
+        return progress.epoch == 3
+
+    model = LogisticRegression(solver="sgd", random_state=0, callbacks=[watch]).fit(X, y)
+    assert [epoch for epoch, *_ in seen] == [0, 1, 2, 3]
+    assert {done for _, done, _ in seen} == {N}
+    assert len({loss for *_, loss in seen}) == model.n_iter_[0] == 4
+    again = pickle.loads(pickle.dumps(model.set_params(callbacks=())))
+    np.testing.assert_array_equal(again.coef_, model.coef_)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd"])
@@ -409,7 +420,7 @@ def test_a_function_sees_each_iteration_and_ends_the_fit(solver):
 
 
 @pytest.mark.parametrize("multi_class", ["deprecated", "ovr"])
-@pytest.mark.parametrize("solver", ["lbfgs", "saga", "gd"])
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "sgd", "gd"])
 def test_scikit_learns_callbacks(solver, multi_class):
     callback = pytest.importorskip("sklearn.callback")
     X, y = problem(3)
@@ -422,11 +433,3 @@ def test_scikit_learns_callbacks(solver, multi_class):
     epochs = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert len(epochs) == (9 if multi_class == "ovr" else 3)
     assert epochs[-1]["accuracy"] == model.score(X, y)
-
-
-def test_sgd_shows_scikit_learns_callbacks_the_whole_fit():
-    callback = pytest.importorskip("sklearn.callback")
-    X, y = problem(2)
-    monitor = callback.ScoringMonitor(scoring="accuracy")
-    model = LogisticRegression(solver="sgd", random_state=0).set_callbacks(monitor).fit(X, y)
-    assert [row["accuracy"] for row in monitor.get_logs().data] == [model.score(X, y)]

@@ -25,6 +25,7 @@ from fastnn.estimators.sgd_base import MAX_SEED
 from fastnn.estimators.sgd_classifier import SGDClassifier
 from fastnn.kernels.plan import Targets
 from fastnn.network import Network
+from fastnn.training import Progress
 
 #: Whether the installed scikit-learn tells its users to leave ``penalty`` alone.
 DEPRECATED = parse_version(sklearn.__version__) >= parse_version("1.8")
@@ -42,7 +43,6 @@ PARTIAL = {
     "learning_rate_init": ("auto", ("sgd", "gd")),
     "learning_rate": ("adaptive", ("sgd",)),
     "n_iter_no_change": (5, ("sgd",)),
-    "callbacks": ((), ("lbfgs", "saga", "gd")),
 }
 
 
@@ -57,6 +57,24 @@ def _learns_online(estimator: "LogisticRegression") -> bool:
     if estimator.solver != "sgd":
         raise AttributeError(f"learn_one needs solver='sgd', got solver={estimator.solver!r}")
     return True
+
+
+class _Relay:
+    """Tells the hooks of one fit what the fit within it tells its callbacks."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def on_slice(self, progress: Progress) -> None:
+        """Say that a kernel call ended."""
+        self._hooks.on_slice(progress)
+
+    def __call__(self, progress: Progress) -> bool:
+        """Say that an epoch ended; return whether training should."""
+        stop = self._hooks.epoch_ends(progress)
+        if not stop and progress.epoch + 1 < progress.epochs:
+            self._hooks.epoch_begins()
+        return stop
 
 
 class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
@@ -115,8 +133,7 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
     n_iter_no_change : int, default=5
         Epochs without improvement after which "sgd" ends or lowers its rate.
     callbacks : sequence of callable, default=()
-        Called with a `fastnn.training.Progress` after each iteration of "lbfgs", "saga" and "gd";
-        a true answer ends the fit.
+        Called with a `fastnn.training.Progress` after each iteration; a true answer ends the fit.
 
     Attributes
     ----------
@@ -235,11 +252,12 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         shape = (1 if n_classes == 2 else n_classes, X.shape[1])
         start = self._initial(shape, X.dtype)
         apart = shape[0] if self.multi_class == "ovr" else 1
-        with self._hooks(max(apart * self.max_iter, 1), *given, self._snapshot) as hooks:
-            if self.solver == "sgd":
-                self._fit_sgd(X, y, weight, penalty, *start)
-            else:
-                self._fit(X, y, weight, penalty, *start, hooks)
+        fit = self._fit_sgd if self.solver == "sgd" else self._fit
+        try:
+            with self._hooks(max(apart * self.max_iter, 1), *given, self._snapshot) as hooks:
+                fit(X, y, weight, penalty, *start, hooks)
+        finally:
+            self.__dict__.pop("_fitting", None)
         return self
 
     def _fit(
@@ -256,31 +274,27 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         parts, n_iter = [slice(None)], []
         if self._loss() == "log_loss" and len(coef) > 1:
             parts = [slice(c, c + 1) for c in range(len(coef))]
-        self._fitting: Any = None
-        try:
-            for part in parts:
-                network = linear_network(coef[part], intercept[part], self._loss())
-                self._fitting = coef, intercept, part, network
-                encoded = self._encode(y, part.start).reshape(-1, 1)
-                problem = Problem(
-                    network, X, Targets(encoded.astype(X.dtype), weight), *penalty,
-                    self.fit_intercept, self.max_iter, float(self.tol), self.verbose, hooks,
-                )  # fmt: skip
-                n_iter.append(self._solve(problem))
-                coef[part], intercept[part] = network.weights[0].T, network.biases[0]
-        finally:
-            del self._fitting
+
+        def snapshot() -> dict[str, Any]:
+            coef[part], intercept[part] = network.weights[0].T, network.biases[0]
+            return {"coef_": coef.copy(), "intercept_": intercept.copy()}
+
+        for part in parts:
+            network = linear_network(coef[part], intercept[part], self._loss())
+            self._fitting = snapshot
+            encoded = self._encode(y, part.start).reshape(-1, 1)
+            problem = Problem(
+                network, X, Targets(encoded.astype(X.dtype), weight), *penalty,
+                self.fit_intercept, self.max_iter, float(self.tol), self.verbose, hooks,
+            )  # fmt: skip
+            n_iter.append(self._solve(problem))
+            snapshot()
         self.coef_, self.intercept_ = coef, intercept
         self.n_iter_ = np.array(n_iter, np.int32)
 
     def _snapshot(self) -> dict[str, Any]:
         """Return the coefficients as they stand, apart from those still being fitted."""
-        if not hasattr(self, "_fitting"):
-            return {"coef_": self.coef_.copy(), "intercept_": self.intercept_.copy()}
-        coef, intercept, part, network = self._fitting
-        coef, intercept = coef.copy(), intercept.copy()
-        coef[part], intercept[part] = network.weights[0].T, network.biases[0]
-        return {"coef_": coef, "intercept_": intercept}
+        return self._fitting()
 
     def _solve(self, problem: Problem) -> int:
         """Run the solver; return its iterations."""
@@ -299,6 +313,7 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         penalty: Penalty,
         coef: np.ndarray,
         intercept: np.ndarray,
+        hooks: Hooks,
     ) -> None:
         """Train by `SGDClassifier`, which shares the penalty among the rows."""
         strength = penalty.l2 + penalty.l1
@@ -313,14 +328,18 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
             fit_intercept=self.fit_intercept,
             max_iter=max(self.max_iter, 1),
             tol=self.tol,
-            verbose=int(self.verbose),
+            verbose=2 if self.verbose >= 2 else 0,
             random_state=self.random_state,
             learning_rate=self.learning_rate,
             eta0=float(rate),
             n_iter_no_change=self.n_iter_no_change,
             multi_class="ovr" if self.multi_class == "ovr" else "multinomial",
+            callbacks=[_Relay(hooks)] if hooks.watches_epochs or hooks.watches_slices else (),
         )
+        self._fitting = self._sgd._snapshot
+        hooks.epoch_begins()
         self._sgd.fit(X, y, coef, intercept, weight if weight.size else None)
+        self._sgd.callbacks = ()
         self.coef_, self.intercept_ = self._sgd.coef_, self._sgd.intercept_
         self.n_iter_ = np.array([self._sgd.n_iter_], np.int32)
 
