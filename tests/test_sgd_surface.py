@@ -1,7 +1,5 @@
-"""scikit-learn's own SGD classes, walked: nothing of theirs is missing, and all tools take ours."""
+"""What is particular to SGD among scikit-learn's tools; test_ecosystem has the rest."""
 
-import dataclasses
-import inspect
 import pickle
 import tracemalloc
 
@@ -13,14 +11,10 @@ import sklearn.linear_model as reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
-from sklearn.inspection import permutation_importance
-from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.utils import get_tags
+from sklearn.preprocessing import MinMaxScaler
 
 import fastnn
 
@@ -29,8 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 NAMES = ("SGDClassifier", "SGDRegressor")
 every_class = pytest.mark.parametrize("name", NAMES)
 X, Y = make_classification(80, 5, n_informative=4, n_redundant=0, n_classes=3, random_state=0)
-#: Left behind by a change of the loss's parametrisation that the newest version has undone.
-GONE = {"C", "loss_function_"}
 
 
 def make(module, name, **parameters):
@@ -41,47 +33,6 @@ def problem(name, n_classes=3):
     if name == "SGDRegressor":
         return X @ np.arange(5) + 1
     return np.array(["x", "y", "z"])[Y] if n_classes == 3 else Y > 0
-
-
-@every_class
-def test_parameters_and_defaults(name):
-    theirs = inspect.signature(getattr(reference, name)).parameters
-    ours = inspect.signature(getattr(fastnn, name)).parameters
-    assert theirs.keys() <= ours.keys()
-    newest = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
-    for parameter in theirs:
-        assert ours[parameter].kind == theirs[parameter].kind
-        if newest:  # 1.7 had eta0=0
-            assert ours[parameter].default == theirs[parameter].default, parameter
-    assert all(p.kind == p.KEYWORD_ONLY for key, p in ours.items() if key not in theirs)
-
-
-@every_class
-def test_methods_and_their_arguments(name):
-    theirs, ours = getattr(reference, name), getattr(fastnn, name)
-    for method in dir(theirs):
-        if method.startswith("_") or method in GONE:
-            continue
-        assert hasattr(ours, method), method
-        function = getattr(theirs, method)
-        if inspect.isfunction(function):
-            expected = list(inspect.signature(function).parameters)
-            found = list(inspect.signature(getattr(ours, method)).parameters)
-            if method.startswith("set_"):  # any order; all are keywords
-                assert set(expected) <= set(found), method
-            else:
-                assert found[: len(expected)] == expected, method
-
-
-@every_class
-def test_fitted_attributes_and_tags(name):
-    y = problem(name)
-    theirs, ours = (make(module, name).fit(X, y) for module in (reference, fastnn))
-    for attribute in vars(theirs):
-        if attribute.endswith("_") and not attribute.startswith("_"):
-            assert hasattr(ours, attribute), attribute
-            assert np.shape(getattr(ours, attribute)) == np.shape(getattr(theirs, attribute))
-    assert dataclasses.asdict(get_tags(ours)) == dataclasses.asdict(get_tags(theirs))
 
 
 @every_class
@@ -164,30 +115,6 @@ def test_copies_and_files(name, tmp_path):
     assert fresh.get_params() == model.get_params()
     with pytest.raises(NotFittedError):
         fresh.predict(X)
-
-
-@every_class
-def test_model_selection(name):
-    y = problem(name)
-    pipeline = make_pipeline(StandardScaler(), make(fastnn, name))
-    step = name.lower()
-    grid = {f"{step}__alpha": [1e-3, 100.0]}
-    search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X, y)
-    assert search.best_params_ == {f"{step}__alpha": 1e-3}
-    alone = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
-    means = "mean_test_score"
-    assert_array_equal(search.cv_results_[means], alone.cv_results_[means])
-    pipeline.set_params(**search.best_params_)
-    assert cross_val_score(pipeline, X, y, cv=3).mean() == pytest.approx(alone.best_score_)
-    importance = permutation_importance(search, X, y, n_repeats=2, random_state=0)
-    assert importance.importances_mean.max() > 0.05
-
-
-@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
-def test_calibration(loss):
-    model = CalibratedClassifierCV(make(fastnn, "SGDClassifier", loss=loss), cv=3).fit(X, Y)
-    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
-    assert model.score(X, Y) > 0.5
 
 
 def test_classes_in_threads():

@@ -1,6 +1,5 @@
 """What `SGDClassifier` and `SGDRegressor` share: parameters, input, state, one-row training."""
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -123,9 +122,10 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
             ignored += [(name, "partial_fit") for name in _OF_RATES]
         if self.loss != "log_loss":
             ignored.append(("label_smoothing", f"loss={self.loss!r}"))
-        parameters = inspect.signature(type(self)).parameters
+        constructor: Any = type(self).__init__
+        defaults = constructor.__kwdefaults__
         for name, reason in ignored:
-            if name in parameters and getattr(self, name) != parameters[name].default:
+            if name in defaults and getattr(self, name) != defaults[name]:
                 warnings.warn(
                     f"{name}={getattr(self, name)!r} has no effect with {reason}", stacklevel=4
                 )
