@@ -104,6 +104,23 @@ def test_balanced_class_weight_makes_classes_weigh_alike():
     assert differ(balanced, plain)
 
 
+def test_validation_rows_have_the_class_weights_of_the_training_rows():
+    held = np.flatnonzero(Y < 2)  # other shares of the classes, one of which is missing
+    settings = {**SMALL, "early_stopping": True}
+    found = MLPClassifier(**settings, class_weight="balanced")
+    found.fit(X, Y, X_val=X[held], y_val=Y[held])
+    factors = N / (3 * np.bincount(Y))
+    by_hand = MLPClassifier(**settings).fit(
+        X, Y, factors[Y], X_val=X[held], y_val=Y[held], sample_weight_val=factors[Y[held]]
+    )
+    assert_same(found, by_hand)
+    assert_allclose(found.validation_loss_curve_, by_hand.validation_loss_curve_)
+    assert found.validation_scores_ == pytest.approx(by_hand.validation_scores_)
+    one = MLPClassifier(**SMALL, solver="sgd", class_weight="balanced").fit(X, Y)
+    other = MLPClassifier(**SMALL, solver="sgd", class_weight=dict(enumerate(factors))).fit(X, Y)
+    assert_same(one.learn_one(X[0], 2), other.partial_fit(X[:1], [2]))
+
+
 def test_class_weight_of_partial_fit():
     factors = {0: 1.0, 1: 2.0, 2: 5.0}
     model = MLPClassifier(**SMALL, class_weight=factors).partial_fit(X, Y, classes=[0, 1, 2])

@@ -125,6 +125,17 @@ def test_online_calls_follow_what_happens_to_the_model():
     assert model.predict_one(X[0]) == model.predict(X[:1])[0]
 
 
+def test_learning_goes_on_from_any_fit():
+    stopped, y = fit("multiclass", early_stopping=True)
+    before = parameters_of(stopped)
+    stopped.learn_one(X[0], y[0])
+    assert 0 < np.abs(parameters_of(stopped) - before).max() < 0.1
+    switched = fit("multiclass", solver="lbfgs")[0].set_params(solver="sgd", momentum=0, alpha=0)
+    W = switched.coefs_[1].copy()
+    switched.learn_one(X[0], y[0])
+    assert (switched.coefs_[1] != W).any()
+
+
 def test_what_cannot_be_learned_says_so():
     with pytest.raises(NotFittedError):
         MLPClassifier().learn_one(X[0], "ant")
@@ -134,8 +145,6 @@ def test_what_cannot_be_learned_says_so():
     model, _ = fit("multiclass")
     with pytest.raises(ValueError, match="y has a class not in classes_: 'dog'"):
         model.learn_one(X[0], "dog")
-    with pytest.raises(ValueError, match="learn_one does not support early_stopping"):
-        fit("multiclass", early_stopping=True)[0].learn_one(X[0], "ant")
     before = parameters_of(model)
     with pytest.raises(ValueError, match=r"non-finite.*row 121.*weights before the row are kept"):
         model.learn_one(X[0] * np.nan, "ant")

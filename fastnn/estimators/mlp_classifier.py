@@ -393,11 +393,16 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         self._labels.check(y, name="y_val")
         return X, y.toarray() if sparse.issparse(y) else y
 
-    def _weigh(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
-        if self.class_weight is None:
+    def _weigh(
+        self, y: np.ndarray, weight: np.ndarray | None, *, training: bool = False
+    ) -> np.ndarray | None:
+        if training:
+            self._class_weights: list[dict] | None = None
+            if self.class_weight is not None:
+                self._class_weights = self._labels.class_weights(self.class_weight, y, weight)
+        if self._class_weights is None:
             return weight
-        weights = self._labels.class_weights(self.class_weight, y, weight)
-        factors = weigh_rows(y, weights)
+        factors = weigh_rows(y, self._class_weights)
         if not factors.any():
             raise ValueError("class_weight is zero for every row; nothing is left to train on")
         return factors if weight is None else weight * factors
@@ -431,17 +436,10 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         self._labels.encode_one(y, row.y)
         if self.label_smoothing > 0:
             self._labels.soften_(row.y.reshape(1, -1), np.zeros(1, int), self.label_smoothing)
-        if self.class_weight is not None:
-            row.weight[0] = self._weight_of_one(y)
-
-    def _weight_of_one(self, y: Any) -> float:
-        """Return the weight of one row's classes."""
-        if isinstance(self.class_weight, dict):
-            return self.class_weight.get(y, 1.0)
-        if self.class_weight == "balanced":
-            raise ValueError("class_weight 'balanced' is not supported for learn_one")
-        pairs = zip(self.class_weight, y, strict=True)
-        return math.prod(weights.get(label, 1.0) for weights, label in pairs)
+        if self._class_weights is not None:
+            columns = y if self._labels.kind in ("multilabel", "multioutput") else [y]
+            pairs = zip(self._class_weights, columns, strict=True)
+            row.weight[0] = math.prod(weights.get(label, 1.0) for weights, label in pairs)
 
     def _decode_one(self, row: OneRow) -> Any:
         if self.loss == "log_loss":

@@ -130,8 +130,10 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         """Return the default validation score of predictions after the link."""
         raise NotImplementedError
 
-    def _weigh(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
-        """Return the weights of rows, those of their classes included."""
+    def _weigh(
+        self, y: np.ndarray, weight: np.ndarray | None, *, training: bool = False
+    ) -> np.ndarray | None:
+        """Return the weights of rows, those of their classes in the ``training`` rows included."""
         return weight
 
     def _soften_(self, targets: np.ndarray, order: np.ndarray) -> None:
@@ -191,7 +193,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
             weight = np.asarray(_check_sample_weight(sample_weight, X))
             if not weight.any():
                 raise ValueError("sample_weight is zero for every row; nothing is left to train on")
-        weight = self._weigh(y, weight)
+        weight = self._weigh(y, weight, training=True)
         self.n_outputs_ = self._count_outputs(y)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]

@@ -73,7 +73,6 @@ class OnlineMixin:
 
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
-    early_stopping: bool
     max_iter: int
     t_: int
     _optimizer: Optimizer
@@ -94,6 +93,8 @@ class OnlineMixin:
     def learn_one(self, x: Any, y: Any) -> Self:
         """Make one step on one row, as `partial_fit` does on it, but without any checks.
 
+        It goes on from any fit, also one that was stopped early; an "adaptive" rate stays.
+
         Parameters
         ----------
         x : array-like of shape (n_features,)
@@ -112,7 +113,9 @@ class OnlineMixin:
         """
         one = self._one_by_one()
         if one.optimizer is None or one.optimizer is not self._optimizer:
-            self._begin_learning(one)
+            if not hasattr(self, "_optimizer"):  # after a fit by "lbfgs"
+                self._optimizer = Optimizer(self, one.row.parameters)
+            one.use(self._optimizer)
         one.row.x[:] = x
         self._encode_one(y, one.row)
         self.loss_ = one.learn(self.max_iter, self.t_)
@@ -143,10 +146,3 @@ class OnlineMixin:
             one = self._online = OneByOne(self, network, self._target_row().size)
             one.row.y[:] = self._target_row()
         return one
-
-    def _begin_learning(self, one: OneByOne) -> None:
-        if self.early_stopping:
-            raise ValueError("learn_one does not support early_stopping=True")
-        if not hasattr(self, "_optimizer"):
-            self._optimizer = Optimizer(self, one.row.parameters)
-        one.use(self._optimizer)
