@@ -261,8 +261,9 @@ class Network:
         totals, parameters = np.zeros(2), self._parameters
         before = parameters.copy()
         train_samples_(
-            self.plan, parameters, rows, targets, NATURAL_ORDER, 0, 1, rate, 0.0, 1, totals
-        )
+            self.plan, parameters, rows, targets, NATURAL_ORDER, 0, 1, make_rule(), rate,
+            np.zeros((0, parameters.size), self.dtype), 1, totals,
+        )  # fmt: skip
         loss = float(totals[0])
         if not (math.isfinite(loss) and all_finite(parameters)):
             parameters[:] = before

@@ -11,10 +11,12 @@ import numpy as np
 
 from fastnn.kernels.jit import machine_code
 from fastnn.kernels.minibatch import score_, train_batches_
+from fastnn.kernels.optimizers import CODES
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
 
 _ORDER = np.empty(0, np.int64)
+_PLAIN = Rule(CODES["sgd"], np.empty(0), False, 0.0, 0.0, 0.0, 0.0, math.inf)
 
 
 class OneRow:
@@ -60,6 +62,7 @@ class OneRow:
         self._no_targets = Targets(np.empty((0, 1), dtype), none)
         self._out = np.empty((1, int(plan.sizes[-1])), dtype)
         self._totals = np.zeros(2)
+        self._no_slots = np.zeros((0, parameters.size), dtype)
         self._before = parameters.copy()
         self._kernels: dict[str, Any] = {}
         self.undone = False
@@ -89,7 +92,7 @@ class OneRow:
         self._before[:] = self.parameters
         self._call(
             "descend", train_samples_, self.plan, self.parameters, self._rows, self._targets,
-            _ORDER, 0, 1, rate, 0.0, 1, self._totals,
+            _ORDER, 0, 1, _PLAIN, rate, self._no_slots, 1, self._totals,
         )  # fmt: skip
         return self._judge()
 

@@ -208,6 +208,16 @@ def block_rows(plan: Plan, rows: Rows) -> int:
     return BLOCK if wide else 1
 
 
+def is_linear(rule: Rule, rows: Rows) -> bool:
+    """Return whether `train_samples_` makes the steps: linear in weights, velocities, gradient.
+
+    Momentum changes every weight at each step: with CSR rows there is nothing to gain.
+    """
+    others = rule.l1 or rule.alpha or rule.weight_decay or rule.clip_norm < math.inf
+    known = ("sgd",) if rows.indptr.size else ("sgd", "momentum", "nesterov")
+    return not others and rule.optimizer in [optimizers.CODES[name] for name in known]
+
+
 def train_epoch(
     plan: Plan,
     parameters: np.ndarray,
@@ -224,19 +234,17 @@ def train_epoch(
 ) -> float:
     """Train one epoch over ``n`` rows in ``order``; return the mean objective.
 
-    Batches of one with plain SGD and without dropout run as exact per-sample SGD; with every
-    optimiser their steps are in proportion to the row's weight, which a mean would cancel.  Writes
-    ``parameters`` and ``state``.  Stops early with NaN when the objective is no longer finite.
+    Batches of one without dropout, with a rule that `is_linear`, run as exact per-sample SGD; with
+    every optimiser their steps are in proportion to the row's weight, which a mean would cancel.
+    Writes ``parameters`` and ``state``.  Stops early with NaN when the objective is no longer
+    finite.
     """
     totals = np.zeros(2)
     if batch_size == 1:
         rule = rule._replace(mean=False)
     parts = count_parts(team, batch_size, parameters.size)
     size = slice_rows(plan, parameters.size, shared=parts > 1)
-    plain = rule.optimizer == optimizers.CODES["sgd"] and not (
-        rule.l1 or rule.alpha or rule.weight_decay or rule.clip_norm < math.inf
-    )
-    samples = batch_size == 1 and plain and not plan.dropout.any()
+    samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
     large = batch_size > max(size, 1024)
     block = block_rows(plan, rows)
     gradient = np.zeros((parts, 0 if samples else parameters.size), parameters.dtype)
@@ -246,8 +254,9 @@ def train_epoch(
         if samples:
             stop = min(start + size, n)
             train_samples_(
-                plan, parameters, rows, targets, order, start, stop, rate, rule.l2, block, totals
-            )
+                plan, parameters, rows, targets, order, start, stop, rule, rate, state.slots,
+                block, totals,
+            )  # fmt: skip
             state.t += stop - start
         else:
             batch_end = min(start - start % batch_size + batch_size, n)

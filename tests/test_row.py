@@ -44,6 +44,14 @@ def rank_one(W, keep, x, step):
 
 
 @kernel
+def heavy_ball(W, V, numbers, x, step):
+    row.heavy_ball_(
+        W.shape[0] - 1, W.shape[1], numbers[0], numbers[1], numbers[2], numbers[3],
+        pointer(x), pointer(step), pointer(W), pointer(V),
+    )  # fmt: skip
+
+
+@kernel
 def shift(z, out):
     return row.shift_(z.size, pointer(z), pointer(out))
 
@@ -96,6 +104,25 @@ def test_products(count, begin, precision, eps, rng):
         expected = 0.9 * W.astype(float) - np.outer(x, v)
         np.testing.assert_allclose(rows[:-1], expected, **tolerance)
         assert (rows[-1] == GUARD).all()
+
+
+@pytest.mark.parametrize("ahead_direct", [(1, 0), (0.6, 1)])
+@pytest.mark.parametrize("count", COUNTS[:4])
+def test_heavy_ball(count, ahead_direct, precision, eps, rng):
+    each = lanes(np.zeros(1, precision))
+    numbers = np.array([0.1, 0.6, *ahead_direct], precision)
+    decay, mu, ahead, direct = numbers.astype(float)
+    for width in [n * each for n in VECTORS]:
+        W, V = rng.normal(size=(2, count + 1, width)).astype(precision)
+        x, step = rng.normal(size=count).astype(precision), rng.normal(size=width)
+        step = step.astype(precision)
+        w, v = W.astype(float), V.astype(float)
+        heavy_ball(W, V, numbers, x, step)
+        g = np.outer(x, step) + decay * w[:-1]
+        v[:-1] = mu * v[:-1] - g
+        w[:-1] += ahead * v[:-1] - direct * g
+        np.testing.assert_allclose(V, v, rtol=0, atol=64 * eps)
+        np.testing.assert_allclose(W, w, rtol=0, atol=64 * eps)
 
 
 @pytest.mark.parametrize("n_vectors", VECTORS)

@@ -92,6 +92,35 @@ def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, l2, weight, prec
     np.testing.assert_allclose(blocked_loss, rowwise_loss, rtol=64 * eps)
 
 
+@pytest.mark.parametrize("weight", [False, True])
+@pytest.mark.parametrize("l2", [0, 0.03])
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov"])
+@pytest.mark.parametrize("sizes", [(3, 2), (20, 33, 17, 3), (70, 33, 5), (5, 16, 1)])
+def test_momentum_is_that_of_the_optimizer(
+    monkeypatch, sizes, optimizer, l2, weight, precision, eps
+):
+    """By rows and by blocks, over several calls, as `train_batches_` makes it step by step."""
+    rng = np.random.default_rng(7)
+    n = 2 * BLOCK + 5 if JIT else BLOCK + 2
+    X = rng.normal(size=(n, sizes[0]))
+    y = rng.integers(0, sizes[-1], n) if sizes[-1] > 1 else rng.normal(size=n)
+    weights = rng.random(n) if weight else None
+    found = []
+    for block, linear in ((1, True), (BLOCK, True), (1, False)):
+        monkeypatch.setattr(training, "block_rows", lambda *_, block=block: block)
+        if not linear:
+            monkeypatch.setattr(training, "is_linear", lambda *_: False)
+        loss = "cross_entropy" if sizes[-1] > 1 else "squared_error"
+        net = Network(sizes, activation="tanh", loss=loss, dtype=precision, random_state=0)
+        net.fit(
+            X, y, epochs=3, optimizer=optimizer, momentum=0.7, l2=l2, learning_rate=0.01,
+            sample_weight=weights,
+        )  # fmt: skip
+        found.append(net.parameters)
+    for parameters in found[:2]:
+        np.testing.assert_allclose(parameters, found[2], rtol=0, atol=64 * eps)
+
+
 @pytest.mark.parametrize(
     ("sizes", "sparse", "expected"),
     [((64, 32, 2), False, BLOCK), ((63, 32, 2), False, 1), ((64, 32, 2), True, 1)],

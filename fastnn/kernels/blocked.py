@@ -1,13 +1,15 @@
 """Exact per-sample SGD in blocks: matrix products for the first layer, row by row above it.
 
-Within a block of rows the first layer's weights change only by rank-1 terms, so with ``W`` before
-the block, ``step_s = rate * w_s * dJ_s/dz_s`` and ``keep`` what the penalty leaves of a weight,
+Within a block of rows the first layer's weights change only by rank-1 terms.  With weights ``W``
+and velocities ``V`` before the block, one step without a gradient multiplies the pair by a
+2 x 2 matrix ``M`` (penalty and momentum), and a gradient ``g_s = x_s^T step_s`` is subtracted
+from it as ``q g_s``; ``q`` is (1, 1), of Nesterov's momentum (1 + mu, 1).  So after t steps it is
 
-    ``z_t = keep^t x_t W - sum_{s<t} keep^{t-1-s} (x_s . x_t) step_s + b_t``
+    ``(W_t, V_t) = M^t (W, V) - sum_{s<t} M^{t-1-s} q x_s^T step_s``,    ``z_t = x_t W_t + b_t``
 
-where ``X W`` and all ``x_s . x_t`` are matrix products over the block, as is the change of
-``W`` at its end, ``W <- keep^B W - sum_s keep^{B-1-s} x_s^T step_s``.  They run many times faster
-than the same arithmetic row by row.
+where ``X W``, ``X V`` and all ``x_s . x_t`` are matrix products over the block, as is the change
+that it makes in the end.  They run many times faster than the same arithmetic row by row.
+Plain SGD has no ``V``, and ``M`` is what the penalty leaves of a weight.
 
 A pass over ``W``, a slice of rows at a time that stays in the first cache, makes both the change
 that a block leaves and the products of the next block.
@@ -17,9 +19,9 @@ from typing import Any, NamedTuple
 
 from fastnn.kernels.gemm import gemm_nn_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
-from fastnn.kernels.packed import padded
+from fastnn.kernels.packed import bias_update_, padded
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.row import combine_, copy_, subtract_
+from fastnn.kernels.row import combine_, copy_
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.views import LINE_BYTES, constant, offset, vector
 
@@ -27,6 +29,8 @@ from fastnn.kernels.views import LINE_BYTES, constant, offset, vector
 BLOCK = 16
 #: Numbers of a slice of ``W``, which stays in the first cache between its two uses.
 SLICE = 8192
+#: Numbers kept of a power of ``M``.
+POWER = 6
 
 
 class Blocks(NamedTuple):
@@ -40,12 +44,14 @@ class Blocks(NamedTuple):
         Numbers of a row of ``X``, of ``Z`` and ``steps``, of ``gram``; and of a cache line.
     X, before
         The rows of this block and of the last one.
-    Z
-        ``x_t W``.
-    steps
-        The biases, then the step of each row.
+    Z, drift
+        ``x_t W`` and ``x_t V``.
+    steps, pushes
+        The biases, then the step of each row; and in the end those that V is to make.
     gram
-        Of each row t: 1, then ``-keep^{t-1-s} (x_s . x_t)``.
+        Of each row t: 1, then ``x_s . x_t``.
+    powers
+        Of each t: ``M^t`` by rows, then ``-M^t q``; `POWER` numbers.
     transposed
         A slice of ``X``.
     """
@@ -58,8 +64,11 @@ class Blocks(NamedTuple):
     X: Any
     before: Any
     Z: Any
+    drift: Any
     steps: Any
+    pushes: Any
     gram: Any
+    powers: Any
     transposed: Any
 
 
@@ -74,21 +83,50 @@ def block_size(n_in, width, rows, lanes):
     """Return the numbers that `divide` divides."""
     if rows == 1:
         return 0
-    across = 2 * padded(n_in, lanes) + width + padded(rows + 1, lanes) + slice_rows(width)
-    return rows * across + (rows + 1) * width
+    across = 2 * padded(n_in, lanes) + 2 * width + padded(rows + 1, lanes) + slice_rows(width)
+    return rows * across + (rows + 1) * (2 * width + POWER)
 
 
 @helper
 def divide(memory, n_in, width, rows, lanes, itemsize):
     """Return the `Blocks` in `block_size` numbers."""
-    n_in, pitch = padded(n_in, lanes), padded(rows + 1, lanes)
+    n_in, pitch, line = padded(n_in, lanes), padded(rows + 1, lanes), LINE_BYTES // itemsize
     before = offset(memory, rows * n_in)
     Z = offset(before, rows * n_in)
-    steps = offset(Z, rows * width)
-    gram = offset(steps, (rows + 1) * width)
+    drift = offset(Z, rows * width)
+    steps = offset(drift, rows * width)
+    pushes = offset(steps, (rows + 1) * width)
+    gram = offset(pushes, (rows + 1) * width)
     transposed = offset(gram, rows * pitch)
-    line = LINE_BYTES // itemsize
-    return Blocks(rows, n_in, width, pitch, line, memory, before, Z, steps, gram, transposed)
+    powers = offset(transposed, rows * slice_rows(width))
+    return Blocks(
+        rows, n_in, width, pitch, line, memory, before, Z, drift, steps, pushes, gram, powers,
+        transposed,
+    )  # fmt: skip
+
+
+@helper
+def raise_powers_(blocks, descent):
+    """Write the powers of ``M`` up to that of a whole block."""
+    if blocks.rows == 1:
+        return
+    decay, mu = float(descent.decay), float(descent.mu)
+    both = float(descent.ahead) + float(descent.direct)
+    push = float(descent.ahead) * mu
+    ww, wv, vw, vv = 1.0, 0.0, 0.0, 1.0
+    for t in range(blocks.rows + 1):
+        power = vector(blocks.powers, t * POWER, POWER)
+        power[0], power[1], power[2], power[3] = ww, wv, vw, vv
+        power[4], power[5] = -(ww * both + wv), -(vw * both + vv)
+        ww, wv = ww * (1 - both * decay) - wv * decay, ww * push + wv * mu
+        vw, vv = vw * (1 - both * decay) - vv * decay, vw * push + vv * mu
+
+
+@helper
+def power_(blocks, t):
+    """Return the numbers of power ``t``, which as locals nothing written can change."""
+    power = offset(blocks.powers, t * POWER)
+    return power[0], power[1], power[2], power[3], power[4], power[5]
 
 
 @helper
@@ -110,77 +148,96 @@ def prefetch_row_(job, blocks, t):
 
 
 @helper
-def pass_(job, params, blocks, n_before, size, kept, before, X):
+def pass_(job, params, velocity, blocks, momentum, n_before, size, before, X):
     """Change ``W`` by the block before, and multiply the new block by it, slice by slice."""
     n_in, n_out = job.sizes[0], job.sizes[1]
-    width, ldx, steps = blocks.width, blocks.n_in, offset(blocks.steps, blocks.width)
+    width, ldx, pitch = blocks.width, blocks.n_in, blocks.pitch
+    steps, pushes = offset(blocks.steps, width), offset(blocks.pushes, width)
     rows = slice_rows(width)
     for p in range(0, n_in, rows):
-        k = min(rows, n_in - p)
-        at = job.weights[0] + p * n_out
+        k, at = min(rows, n_in - p), job.weights[0] + p * n_out
         if n_before > 0:
+            ww, wv, vw, vv, _, _ = power_(blocks, n_before)
             W = vector(params, at, k * n_out)
-            if kept != 1:
+            if momentum:
+                V = vector(velocity, at, k * n_out)
                 for i in range(W.size):
-                    W[i] *= kept
+                    w, v = W[i], V[i]
+                    W[i] = ww * w + wv * v
+                    V[i] = vw * w + vv * v
+                gemm_tn_(
+                    k, n_out, n_before, before, p, ldx, pushes, 0, width, V, 0, n_out, True
+                )  # fmt: skip
+            elif ww != 1:
+                for i in range(W.size):
+                    W[i] *= ww
             gemm_tn_(k, n_out, n_before, before, p, ldx, steps, 0, width, W, 0, n_out, True)
         if size > 0:
-            gram, pitch = blocks.gram, blocks.pitch
             gemm_nn_(size, n_out, k, X, p, ldx, params, at, n_out, blocks.Z, 0, width, p > 0)
+            if momentum:
+                gemm_nn_(
+                    size, n_out, k, X, p, ldx, velocity, at, n_out, blocks.drift, 0, width, p > 0
+                )  # fmt: skip
             gemm_nt_(
-                size, size, k, X, p, ldx, X, p, ldx, gram, 1, pitch, p > 0, blocks.transposed
+                size, size, k, X, p, ldx, X, p, ldx, blocks.gram, 1, pitch, p > 0,
+                blocks.transposed,
             )  # fmt: skip
 
 
 @helper
-def correct_(blocks, r, keep, z):
+def correct_(blocks, momentum, r, z):
     """Write the scores ``z`` of row ``r``, as the steps of the rows before have left them."""
     g = vector(blocks.gram, r * blocks.pitch, r + 1)
-    g[0] = constant(1, keep)
-    factor = constant(-1, keep)
-    for s in range(r, 0, -1):
-        g[s] *= factor
-        factor *= keep
-    start = offset(blocks.Z, r * blocks.width)
-    if keep != 1:
-        xW = vector(start, 0, blocks.width)
-        for k in range(xW.size):
-            xW[k] *= -factor
-    combine_(r + 1, blocks.width, offset(blocks.gram, r * blocks.pitch), blocks.steps, start, z)
+    g[0] = constant(1, z[0])
+    for s in range(r):
+        g[1 + s] *= blocks.powers[(r - 1 - s) * POWER + 4]
+    ww, wv, _, _, _, _ = power_(blocks, r)
+    start = vector(blocks.Z, r * blocks.width, blocks.width)
+    if momentum:
+        drift = vector(blocks.drift, r * blocks.width, blocks.width)
+        for k in range(start.size):
+            start[k] = ww * start[k] + wv * drift[k]
+    elif ww != 1:
+        for k in range(start.size):
+            start[k] *= ww
+    start_row = offset(blocks.Z, r * blocks.width)
+    combine_(r + 1, blocks.width, offset(blocks.gram, r * blocks.pitch), blocks.steps, start_row, z)
 
 
 @helper
-def discount_(blocks, size, keep):
-    """Turn each ``step_s`` of a block into ``-keep^{B-1-s} step_s``; return ``keep^B``."""
-    factor = constant(-1, keep)
-    for s in range(size, 0, -1):
-        step = vector(blocks.steps, s * blocks.width, blocks.width)
+def discount_(blocks, momentum, size):
+    """Turn the steps of a block into what is left of each at its end, for ``W`` and for ``V``."""
+    for s in range(size):
+        at = (1 + s) * blocks.width
+        step, push = vector(blocks.steps, at, blocks.width), vector(blocks.pushes, at, blocks.width)
+        _, _, _, _, minus_step, minus_push = power_(blocks, size - 1 - s)
+        if momentum:
+            for k in range(step.size):
+                push[k] = minus_push * step[k]
         for k in range(step.size):
-            step[k] *= factor
-        factor *= keep
-    return -factor
+            step[k] *= minus_step
 
 
 @helper
-def record_(blocks, r, step):
+def record_(packed, blocks, descent, r, step):
     """Keep the step of row ``r`` for the rows after it, and make that of the biases."""
     copy_(blocks.width, step, offset(blocks.steps, (r + 1) * blocks.width))
-    subtract_(blocks.width, step, blocks.steps)
+    bias_update_(packed, 0, blocks.width, descent, step, blocks.steps)
 
 
 @helper
-def turn_(job, params, packed, blocks, number, n_before, start, size, keep):
+def turn_(job, params, velocity, packed, blocks, descent, number, n_before, start, size):
     """End a block of ``n_before`` rows and begin block ``number``, of ``size`` rows from ``start``.
 
     Either may be empty.
     """
-    b, kept = offset(packed.flat, packed.biases[0]), constant(1, keep)
+    b = offset(packed.flat, packed.biases[0])
     X, before = blocks.X, blocks.before
     if number & 1:
         X, before = before, X
     if n_before > 0:
         copy_(blocks.width, blocks.steps, b)
-        kept = discount_(blocks, n_before, keep)
+        discount_(blocks, descent.momentum, n_before)
     gather_rows_(job, blocks, start, size, X)
-    pass_(job, params, blocks, n_before, size, kept, before, X)
+    pass_(job, params, velocity, blocks, descent.momentum, n_before, size, before, X)
     copy_(blocks.width, b, blocks.steps)

@@ -6,19 +6,36 @@ padded with zeros and does all three products, and the cheaper one is kept in a 
 a kernel runs: 100 -> 2 by rows is 100 vectors of which 14 of 16 lanes idle, turned 14.
 
 Units (scores, activations, steps) are padded with zeros likewise.  The padding of the output's
-biases, and so of its scores, is -inf, whose share in a softmax is 0.
+biases, and so of its scores, is so low that its share in a softmax is 0.
 """
 
-import math
 from typing import Any, NamedTuple
 
 from fastnn.kernels.activations import activate_whole_, deactivate_whole_
 from fastnn.kernels.jit import helper, scalar
-from fastnn.kernels.row import combine_, copy_, dots_, rank_one_, subtract_, trim_
-from fastnn.kernels.views import offset
+from fastnn.kernels.row import combine_, copy_, dots_, heavy_ball_, rank_one_, subtract_, trim_
+from fastnn.kernels.views import constant, offset
 
 #: What the sums within a vector cost, in vectors of weights, per vector of results.
 SUMS = 8
+#: A score whose exponential is 0 in both precisions; infinity times 0 would be NaN.
+LOWEST = -1e38
+
+
+class Descent(NamedTuple):
+    """How the gradient ``g`` of a row, times the rate, changes the weights ``w``.
+
+    Without momentum it is ``w = keep w - g``, else ``v = mu v - (g + decay w)``, and
+    ``w += ahead v - direct (g + decay w)``: with (1, 0) Polyak's step, with (mu, 1) Nesterov's.
+    Biases do not decay.
+    """
+
+    keep: float
+    momentum: bool
+    decay: float
+    mu: float
+    ahead: float
+    direct: float
 
 
 class Packed(NamedTuple):
@@ -33,8 +50,10 @@ class Packed(NamedTuple):
     units, weights, biases, turned
         Of each layer: where its inputs start in ``z``, ``a`` and ``step``; where its weights and
         biases start in ``flat``; whether the weights are there by columns.
-    flat
-        The packed parameters.
+    flat, velocity
+        The packed parameters, and with momentum their velocities.
+    one
+        The number 1.
     z, a, step
         The units' scores and activations, and ``rate * dJ/dz``.
     """
@@ -46,6 +65,8 @@ class Packed(NamedTuple):
     biases: Any
     turned: Any
     flat: Any
+    velocity: Any
+    one: Any
     z: Any
     a: Any
     step: Any
@@ -84,35 +105,40 @@ def layout_(job, lanes, first, units, weights, biases, turned):
 
 
 @helper
-def pack_(job, params, packed):
-    """Copy the parameters to the packed ones, and fill the padding, which is zero so far."""
+def pack_(job, packed, values, out):
+    """Copy parameters, or numbers laid out alike, to their places in ``out``."""
     for l in range(job.n_layers):
         n_in, n_out = job.sizes[l], job.sizes[l + 1]
         row, column = strides(packed, l, n_in, n_out)
         for j in range(n_in if l >= packed.first else 0):
             for k in range(n_out):
-                weight = params[job.weights[l] + j * n_out + k]
-                packed.flat[packed.weights[l] + j * row + k * column] = weight
+                weight = values[job.weights[l] + j * n_out + k]
+                out[packed.weights[l] + j * row + k * column] = weight
         for k in range(n_out):
-            packed.flat[packed.biases[l] + k] = params[job.biases[l] + k]
-    n_out = job.sizes[job.n_layers]
-    for k in range(n_out, padded(n_out, packed.lanes)):
-        packed.flat[packed.biases[job.n_layers - 1] + k] = -math.inf
-        packed.z[packed.units[job.n_layers] + k] = -math.inf  # CSR rows do not write it
+            out[packed.biases[l] + k] = values[job.biases[l] + k]
 
 
 @helper
-def unpack_(job, packed, params):
-    """Copy the packed parameters back."""
+def fill_padding_(job, packed):
+    """Fill the padding of the output's biases and scores; all other is zero already."""
+    n_out = job.sizes[job.n_layers]
+    for k in range(n_out, padded(n_out, packed.lanes)):
+        packed.flat[packed.biases[job.n_layers - 1] + k] = LOWEST
+        packed.z[packed.units[job.n_layers] + k] = LOWEST  # CSR rows do not write it
+
+
+@helper
+def unpack_(job, packed, values, out):
+    """Copy packed ``values`` back."""
     for l in range(job.n_layers):
         n_in, n_out = job.sizes[l], job.sizes[l + 1]
         row, column = strides(packed, l, n_in, n_out)
         for j in range(n_in if l >= packed.first else 0):
             for k in range(n_out):
-                weight = packed.flat[packed.weights[l] + j * row + k * column]
-                params[job.weights[l] + j * n_out + k] = weight
+                weight = values[packed.weights[l] + j * row + k * column]
+                out[job.weights[l] + j * n_out + k] = weight
         for k in range(n_out):
-            params[job.biases[l] + k] = packed.flat[packed.biases[l] + k]
+            out[job.biases[l] + k] = values[packed.biases[l] + k]
 
 
 @helper
@@ -155,16 +181,37 @@ def layer_forward_(job, params, packed, l, x):
 
 
 @scalar
-def layer_update_(job, params, packed, l, keep, x):
-    """Subtract a layer's gradient of one row: ``W = keep W - x^T step``, ``b -= step``."""
+def layer_update_(job, params, packed, l, descent, x):
+    """Change a layer's weights by the gradient ``x^T step`` of one row, its biases by ``step``."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
-    W, b = weights_of(job, params, packed, l), offset(packed.flat, packed.biases[l])
-    step = offset(packed.step, packed.units[l + 1])
+    W, step = weights_of(job, params, packed, l), offset(packed.step, packed.units[l + 1])
+    count, width, left, right = n_in, padded(n_out, packed.lanes), x, step
     if packed.turned[l]:
-        rank_one_(n_out, padded(n_in, packed.lanes), keep, step, x, W)
+        count, width, left, right = n_out, padded(n_in, packed.lanes), step, x
+    if descent.momentum:
+        V = offset(packed.velocity, packed.weights[l])
+        heavy_ball_(
+            count, width, descent.decay, descent.mu, descent.ahead, descent.direct,
+            left, right, W, V,
+        )  # fmt: skip
     else:
-        rank_one_(n_in, padded(n_out, packed.lanes), keep, x, step, W)
-    subtract_(padded(n_out, packed.lanes), step, b)
+        rank_one_(count, width, descent.keep, left, right, W)
+    b = offset(packed.flat, packed.biases[l])
+    bias_update_(packed, l, padded(n_out, packed.lanes), descent, step, b)
+
+
+@scalar
+def bias_update_(packed, l, width, descent, step, b):
+    """Change the biases ``b`` of a layer by the gradient of one row."""
+    if descent.momentum:
+        velocity = offset(packed.velocity, packed.biases[l])
+        still = constant(0, descent.mu)
+        heavy_ball_(
+            1, width, still, descent.mu, descent.ahead, descent.direct,
+            packed.one, step, b, velocity,
+        )  # fmt: skip
+    else:
+        subtract_(width, step, b)
 
 
 @scalar
@@ -191,11 +238,11 @@ def later_layers_(job, params, packed):
 
 
 @scalar
-def later_layers_update_(job, params, packed, keep):
+def later_layers_update_(job, params, packed, descent):
     """Hand the output's step down to the first layer's, and update the layers above that."""
     for down in range(job.n_layers - 1):
         l = job.n_layers - 1 - down
         n_in, at = job.sizes[l], packed.units[l]
         layer_backward_(job, params, packed, l)
         deactivate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a, packed.step)
-        layer_update_(job, params, packed, l, keep, offset(packed.a, at))
+        layer_update_(job, params, packed, l, descent, offset(packed.a, at))

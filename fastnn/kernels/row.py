@@ -140,6 +140,34 @@ def _rank_one(f: VectorFunction) -> None:
     b.ret_void()
 
 
+def _heavy_ball(f: VectorFunction) -> None:
+    """Emit ``g = x_i step + decay W_i;  V_i = mu V_i - g;  W_i += ahead V_i - direct g``."""
+    b, arg, emit = f.builder, f.args, f.emit
+    decay, mu, ahead, direct = (emit.spread(arg[x]) for x in ("decay", "mu", "ahead", "direct"))
+
+    def block(column: Any, vectors: int) -> None:
+        step = f.load(f.at(arg["step"], column), vectors)
+
+        def row(i: Any, _: list) -> list:
+            at = b.mul(i, arg["width"])
+            x = emit.spread(b.load(f.at(arg["x"], i)))
+            places = f.at(arg["W"], at, column), f.at(arg["V"], at, column)
+            before = (f.load(place, vectors) for place in places)
+            W, V = [], []
+            for w, v, s in zip(*before, step, strict=True):
+                minus = b.fneg(emit.multiply_add(x, s, b.fmul(decay, w)))
+                V.append(emit.multiply_add(mu, v, minus))
+                W.append(emit.multiply_add(ahead, V[-1], emit.multiply_add(direct, minus, w)))
+            for place, values in zip(places, (W, V), strict=True):
+                f.store(values, place)
+            return []
+
+        f.loop(_I64(0), arg["count"], 1, [], row)
+
+    f.column_blocks((4, 1), block)
+    b.ret_void()
+
+
 def _subtract(f: VectorFunction) -> None:
     """Emit ``b -= step``."""
     b, arg, emit = f.builder, f.args, f.emit
@@ -258,6 +286,18 @@ if JIT:
         return signature, call_codegen(_rank_one, "count width keep x step W")
 
     @intrinsic
+    def heavy_ball_(  # type: ignore[no-untyped-def]
+        typing, count, width, decay, mu, ahead, direct, x, step, W, V
+    ) -> Any:
+        """Write ``g = x_i step + decay W_i;  V_i = mu V_i - g;  W_i += ahead V_i - direct g``."""
+        number = W.dtype
+        signature = types.void(
+            types.intp, types.intp, number, number, number, number, x, step, W, V
+        )  # fmt: skip
+        names = "count width decay mu ahead direct x step W V"
+        return signature, call_codegen(_heavy_ball, names)
+
+    @intrinsic
     def subtract_(typing: Any, width: Any, step: Any, bias: Any) -> Any:
         """Write ``bias -= step``."""
         return types.void(types.intp, step, bias), call_codegen(_subtract, "width step bias")
@@ -312,6 +352,16 @@ else:
         rows = _rows(W, count, width)
         rows *= keep
         rows -= x[:count, None] * step[:width]
+
+    def heavy_ball_(  # type: ignore[no-untyped-def]
+        count, width, decay, mu, ahead, direct, x, step, W, V
+    ) -> None:
+        """Write ``g = x_i step + decay W_i;  V_i = mu V_i - g;  W_i += ahead V_i - direct g``."""
+        W, V = _rows(W, count, width), _rows(V, count, width)
+        g = x[:count, None] * step[:width] + decay * W
+        V *= mu
+        V -= g
+        W += ahead * V - direct * g
 
     def subtract_(width: int, step: Any, bias: Any) -> None:
         """Write ``bias -= step``."""

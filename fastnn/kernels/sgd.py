@@ -1,6 +1,7 @@
 """Exact per-sample SGD: sample ``t + 1`` sees the weights that sample ``t`` left.
 
-``w <- w - rate * dJ_i/dw`` after each row, with the L2 penalty as a decay of the weights.
+``w <- w - rate * dJ_i/dw`` after each row, with the L2 penalty as a decay of the weights, and
+with Polyak's or Nesterov's momentum on request.
 
 Two forms of the same sequence of weights.  The row form makes each step as it comes: it reads
 and writes every weight once a sample.  The blocked form, in `blocked`, postpones the first
@@ -9,12 +10,23 @@ layer's weights.  The two agree to rounding.
 
 import numpy as np
 
-from fastnn.kernels.blocked import block_size, correct_, divide, prefetch_row_, record_, turn_
+from fastnn.kernels.blocked import (
+    block_size,
+    correct_,
+    divide,
+    prefetch_row_,
+    raise_powers_,
+    record_,
+    turn_,
+)
 from fastnn.kernels.dense import sparse_row_forward_, sparse_row_update_
 from fastnn.kernels.elementary import log
-from fastnn.kernels.jit import kernel
+from fastnn.kernels.jit import helper, kernel
+from fastnn.kernels.optimizers import CODES
 from fastnn.kernels.packed import (
+    Descent,
     Packed,
+    fill_padding_,
     input_,
     later_layers_,
     later_layers_update_,
@@ -43,18 +55,34 @@ from fastnn.kernels.views import (
 
 #: Rows ahead of the present one whose memory is asked for.
 AHEAD = 4
+NESTEROV = CODES["nesterov"]
+
+
+@helper
+def descent_of(rule, momentum, rate, like):
+    """Return the `Descent` of a rule, in the precision of ``like``."""
+    mu = rule.options[0] if momentum else 0.0
+    nesterov = rule.optimizer == NESTEROV
+    decay = rate * rule.l2
+    return Descent(
+        constant(1 - decay, like), momentum, constant(decay, like), constant(mu, like),
+        constant(mu if nesterov else 1.0, like), constant(1.0 if nesterov else 0.0, like),
+    )  # fmt: skip
 
 
 @kernel
-def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, block, totals):
+def train_samples_(
+    plan, params, rows, targets, order, start, stop, rule, rate, slots, block, totals
+):  # fmt: skip
     """Make one SGD step for each of rows ``order[start:stop]`` in turn.
 
-    Writes ``params``; adds ``sum_i w_i J_i``, each before its own step, and ``sum_i w_i`` to
-    ``totals`` (2,) float64.  A row's step is in proportion to its weight.  ``block`` is the
-    number of rows of a block, 1 for the row form.
+    Writes ``params``, and with momentum the velocities in ``slots``; CSR rows take none.  Of the
+    rule it takes the momentum and the ``l2`` penalty.  Adds ``sum_i w_i J_i``, each before its own
+    step, and ``sum_i w_i`` to ``totals`` (2,) float64.  A row's step is in proportion to its
+    weight.  ``block`` is the number of rows of a block, 1 for the row form.
     """
     job = borrow(plan, rows, targets, order)
-    flat = pointer(params)
+    flat, velocity = pointer(params), pointer(slots)
     lanes = lanes_of(flat)
     n_in, n_out = job.sizes[0], job.sizes[1]
     width = padded(n_out, lanes)
@@ -62,22 +90,30 @@ def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, bl
     units, weights, biases, turned = places[0], places[1], places[2], places[3]
     first = 1 if job.sparse or block > 1 else 0
     n_params, n_units = layout_(job, lanes, first, units, weights, biases, turned)
-    numbers = n_params + 3 * n_units + block_size(n_in, width, block, lanes) + LINE_BYTES
-    memory = np.zeros(numbers, params.dtype)
+    momentum = slots.size > 0
+    descent = descent_of(rule, momentum, rate, params[0])
+    n_velocity = n_params if momentum else 0
+    numbers = n_params + n_velocity + lanes + 3 * n_units + LINE_BYTES
+    memory = np.zeros(numbers + block_size(n_in, width, block, lanes), params.dtype)
     work = aligned(memory)
-    z = offset(work, n_params)
+    one = offset(work, n_params + n_velocity)
+    one[0] = 1
+    z = offset(one, lanes)
     packed = Packed(
         lanes, first, pointer(units), pointer(weights), pointer(biases), pointer(turned),
-        work, z, offset(z, n_units), offset(z, 2 * n_units),
+        work, offset(work, n_params), one, z, offset(z, n_units), offset(z, 2 * n_units),
     )  # fmt: skip
     blocks = divide(offset(z, 3 * n_units), n_in, width, block, lanes, params.itemsize)
-    pack_(job, flat, packed)
+    raise_powers_(blocks, descent)
+    pack_(job, packed, flat, packed.flat)
+    if momentum:
+        pack_(job, packed, velocity, packed.velocity)
+    fill_padding_(job, packed)
     W = matrix(flat, job.weights[0], n_in, n_out)
     b = vector(packed.flat, packed.biases[0], n_out)
     scores = vector(packed.z, packed.units[1], n_out)
     step = vector(packed.step, packed.units[1], n_out)
     x = offset(job.dense, 0)
-    keep = constant(1 - rate * l2, params[0])
     loss, product, weight = 0.0, 1.0, 0.0
     r, size, number = 0, 0, 0  # the row and the size of the block, and how many there have been
     mode = flush_subnormals_()
@@ -87,11 +123,13 @@ def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, bl
             if r == size:
                 r, number = 0, number + 1
                 following = min(block, stop - t)
-                turn_(job, flat, packed, blocks, number, size, t, following, keep)
+                turn_(
+                    job, flat, velocity, packed, blocks, descent, number, size, t, following
+                )  # fmt: skip
                 size = following
             if t + size < stop:
                 prefetch_row_(job, blocks, t + size)
-            correct_(blocks, r, keep, offset(packed.z, packed.units[1]))
+            correct_(blocks, momentum, r, offset(packed.z, packed.units[1]))
         elif job.sparse:
             sparse_row_forward_(job, i, W, b, scores)
         else:
@@ -103,18 +141,20 @@ def train_samples_(plan, params, rows, targets, order, start, stop, rate, l2, bl
         value, factor = sample_loss_(job, packed, i, rate)
         loss, product = settle(job, loss + value, product * factor)
         weight += row_weight(job, i)
-        later_layers_update_(job, flat, packed, keep)
+        later_layers_update_(job, flat, packed, descent)
         if block > 1:
-            record_(blocks, r, offset(packed.step, packed.units[1]))
+            record_(packed, blocks, descent, r, offset(packed.step, packed.units[1]))
             r += 1
         elif job.sparse:
-            sparse_row_update_(job, i, W, b, keep, step)
+            sparse_row_update_(job, i, W, b, descent.keep, step)
         else:
-            layer_update_(job, flat, packed, 0, keep, x)
+            layer_update_(job, flat, packed, 0, descent, x)
     if block > 1:
-        turn_(job, flat, packed, blocks, number + 1, size, stop, 0, keep)
+        turn_(job, flat, velocity, packed, blocks, descent, number + 1, size, stop, 0)
     restore_(mode)
-    unpack_(job, packed, flat)
+    unpack_(job, packed, packed.flat, flat)
+    if momentum:
+        unpack_(job, packed, packed.velocity, velocity)
     totals[0] += loss + job.loss_scale * log(product)
     totals[1] += weight
     keep_alive((places, memory))

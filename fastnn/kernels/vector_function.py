@@ -19,7 +19,7 @@ _INTEGERS = (
 )  # fmt: skip
 _NUMBERS = (
     "keep", "factor", "change", "own", "mean", "amount", "floor",
-    "beta_1", "rest_1", "beta_2", "rest_2", "alpha", "epsilon",
+    "decay", "mu", "ahead", "direct", "beta_1", "rest_1", "beta_2", "rest_2", "alpha", "epsilon",
 )  # fmt: skip
 
 
