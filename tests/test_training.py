@@ -88,7 +88,7 @@ def test_penalties_and_reduction(batch_size, options):
 def test_batches_larger_than_a_slice_are_one_batch(monkeypatch):
     """A full batch may take several kernel calls; its step is that of the whole."""
     net, X, y, weight = problem()
-    monkeypatch.setattr("fastnn.training.slice_rows", lambda *_: 7)
+    monkeypatch.setattr("fastnn.training.slice_rows", lambda *_, **__: 7)
     monkeypatch.setattr("fastnn.training.max", lambda *_: 7, raising=False)
     compare(net, X, y, None, weight=weight, l2=0.1, optimizer="adam")
 
@@ -286,7 +286,7 @@ def test_callbacks_see_each_epoch_and_may_end_training():
 
 
 def test_callbacks_see_each_slice(monkeypatch):
-    monkeypatch.setattr("fastnn.training.slice_rows", lambda *_: 6)
+    monkeypatch.setattr("fastnn.training.slice_rows", lambda *_, **__: 6)
 
     class Slices:
         def __init__(self):
