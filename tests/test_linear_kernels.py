@@ -205,6 +205,20 @@ def test_dense_rows_as_sparse_ones(schedule, rng):
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
+@kernel
+def rate_of(rule, t):
+    return linear.scheduled_rate(rule, rule.eta0, t)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 0.6])
+def test_inverse_scaling_and_warmup(power):
+    rule = new_rule(power_t=power)
+    for t in (1.0, 2.0, 7.0, 1e6):
+        assert rate_of(rule, t) == pytest.approx(0.5 / t**power, rel=1e-14)
+        slow = rate_of(rule._replace(warmup=10.0), t)
+        assert slow == pytest.approx(0.5 / t**power * min(1, t / 10), rel=1e-14)
+
+
 @pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
 def test_softmax_of_two_scores_is_a_sigmoid(layout, rng):
     """Steps on both scores move their difference twice as far as one step on a single score."""
