@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.datasets import make_classification
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.fixes import parse_version
 
 import fastnn
@@ -165,19 +165,22 @@ def test_gd_makes_the_steps_of_the_derivation():
 def test_sgd_makes_a_step_after_each_row():
     X, y = problem(3)
     W, b, rate, l2 = np.zeros((3, D)), np.zeros(3), 0.1, 1 / (2.0 * N)
+    of_class = {"ant": 0.5, "cow": 2.0}
     model = LogisticRegression(
         solver="sgd", C=2.0, learning_rate_init=rate, learning_rate="constant", max_iter=1,
-        random_state=0,
+        random_state=0, class_weight=of_class,
     ).fit(X, y)  # fmt: skip
     model.coef_, model.intercept_ = W.copy(), b.copy()
     for x, label in zip(X, y, strict=True):
-        error = softmax(W @ x + b) - (model.classes_ == label)
+        error = of_class.get(label, 1.0) * (softmax(W @ x + b) - (model.classes_ == label))
         W, b = (1 - rate * l2) * W - rate * np.outer(error, x), b - rate * error
         assert model.learn_one(x, label) is model
     assert_allclose(model.coef_, W, rtol=1e-9)
     assert_allclose(model.intercept_, b, rtol=1e-9)
     assert [model.predict_one(x) for x in X[:20]] == model.predict(X[:20]).tolist()
     assert not hasattr(LogisticRegression(), "learn_one")
+    with pytest.raises(NotFittedError, match="go on from a fit with solver='sgd'"):
+        LogisticRegression().fit(X, y).set_params(solver="sgd").learn_one(X[0], y[0])
 
 
 def test_one_against_the_rest():
@@ -192,6 +195,20 @@ def test_one_against_the_rest():
     assert_allclose(model.predict_proba(X), each / each.sum(axis=1, keepdims=True), rtol=1e-12)
     assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X), rtol=1e-12)
     assert model.network_.loss_name == "log_loss"
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "saga", "sgd", "gd"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_classs_weight_is_that_of_its_rows(solver, n_classes):
+    X, y = problem(n_classes)
+    weight = np.linspace(0.5, 2, N)
+    settings = {"solver": solver, "random_state": 0, "max_iter": 20, "learning_rate": "constant"}
+    settings["learning_rate_init"] = 0.05
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = LogisticRegression(**settings, class_weight={"ant": 3.0}).fit(X, y, weight)
+        expected = LogisticRegression(**settings).fit(X, y, np.where(y == "ant", 3, 1) * weight)
+    assert_same(found, expected, 1e-9)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "saga", "sgd", "gd"])

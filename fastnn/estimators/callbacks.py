@@ -150,6 +150,24 @@ class Hooks:
             self._tasks.fit_ends()
 
 
+class Relay:
+    """Tells the hooks of one fit what the fit within it tells its callbacks."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def on_slice(self, progress: Progress) -> None:
+        """Say that a kernel call ended."""
+        self._hooks.on_slice(progress)
+
+    def __call__(self, progress: Progress) -> bool:
+        """Say that an epoch ended; return whether training should."""
+        stop = self._hooks.epoch_ends(progress)
+        if not stop and progress.epoch + 1 < progress.epochs:
+            self._hooks.epoch_begins()
+        return stop
+
+
 class CallbackMixin(CallbackSupportMixin):
     """Gives an estimator ``set_callbacks`` and the `Hooks` of a fit.
 

@@ -9,6 +9,7 @@ import sklearn
 from scipy import sparse
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
@@ -17,7 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastnn.estimators.callbacks import CallbackMixin, Hooks
+from fastnn.estimators.callbacks import CallbackMixin, Hooks, Relay
 from fastnn.estimators.linear_network import linear_network
 from fastnn.estimators.logistic_solvers import Problem, fit_gd, fit_lbfgs, fit_saga, sgd_rate
 from fastnn.estimators.multilayer import FLOATS, store_parameters
@@ -25,7 +26,6 @@ from fastnn.estimators.sgd_base import MAX_SEED
 from fastnn.estimators.sgd_classifier import SGDClassifier
 from fastnn.kernels.plan import Targets
 from fastnn.network import Network
-from fastnn.training import Progress
 
 #: Whether the installed scikit-learn tells its users to leave ``penalty`` alone.
 DEPRECATED = parse_version(sklearn.__version__) >= parse_version("1.8")
@@ -53,28 +53,24 @@ class Penalty(NamedTuple):
     l1: float
 
 
+class Weights(NamedTuple):
+    """Weights of the rows as given, empty where each is 1; of the classes, None likewise."""
+
+    rows: np.ndarray
+    classes: np.ndarray | None
+
+    def of_rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the weight of each row, that of its class included."""
+        if self.classes is None:
+            return self.rows
+        weight = self.classes[numbers].astype(self.rows.dtype)
+        return weight * self.rows if self.rows.size else weight
+
+
 def _learns_online(estimator: "LogisticRegression") -> bool:
     if estimator.solver != "sgd":
         raise AttributeError(f"learn_one needs solver='sgd', got solver={estimator.solver!r}")
     return True
-
-
-class _Relay:
-    """Tells the hooks of one fit what the fit within it tells its callbacks."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-
-    def on_slice(self, progress: Progress) -> None:
-        """Say that a kernel call ended."""
-        self._hooks.on_slice(progress)
-
-    def __call__(self, progress: Progress) -> bool:
-        """Say that an epoch ended; return whether training should."""
-        stop = self._hooks.epoch_ends(progress)
-        if not stop and progress.epoch + 1 < progress.epochs:
-            self._hooks.epoch_begins()
-        return stop
 
 
 class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
@@ -248,14 +244,14 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
                 "This solver needs samples of at least 2 classes in the data, but the data "
                 f"contains only one class: {self.classes_[:1].tolist()[0]!r}"
             )
-        weight = self._row_weight(X, y, sample_weight)
+        weights = self._weights(X, y, sample_weight)
         shape = (1 if n_classes == 2 else n_classes, X.shape[1])
         start = self._initial(shape, X.dtype)
         apart = shape[0] if self.multi_class == "ovr" else 1
         fit = self._fit_sgd if self.solver == "sgd" else self._fit
         try:
             with self._hooks(max(apart * self.max_iter, 1), *given, self._snapshot) as hooks:
-                fit(X, y, weight, penalty, *start, hooks)
+                fit(X, y, weights, penalty, *start, hooks)
         finally:
             self.__dict__.pop("_fitting", None)
         return self
@@ -264,7 +260,7 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         self,
         X: Any,
         y: np.ndarray,
-        weight: np.ndarray,
+        weights: Weights,
         penalty: Penalty,
         coef: np.ndarray,
         intercept: np.ndarray,
@@ -274,6 +270,8 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         parts, n_iter = [slice(None)], []
         if self._loss() == "log_loss" and len(coef) > 1:
             parts = [slice(c, c + 1) for c in range(len(coef))]
+        numbers = self._encode(y)
+        weight = weights.of_rows(numbers)
 
         def snapshot() -> dict[str, Any]:
             coef[part], intercept[part] = network.weights[0].T, network.biases[0]
@@ -282,7 +280,7 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         for part in parts:
             network = linear_network(coef[part], intercept[part], self._loss())
             self._fitting = snapshot
-            encoded = self._encode(y, part.start).reshape(-1, 1)
+            encoded = (numbers if part.start is None else numbers == part.start).reshape(-1, 1)
             problem = Problem(
                 network, X, Targets(encoded.astype(X.dtype), weight), *penalty,
                 self.fit_intercept, self.max_iter, float(self.tol), self.verbose, hooks,
@@ -309,7 +307,7 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         self,
         X: Any,
         y: np.ndarray,
-        weight: np.ndarray,
+        weights: Weights,
         penalty: Penalty,
         coef: np.ndarray,
         intercept: np.ndarray,
@@ -319,7 +317,16 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
         strength = penalty.l2 + penalty.l1
         rate = self.learning_rate_init
         if rate == "auto":
-            rate = sgd_rate(X, weight, len(self.classes_), penalty.l2, self.fit_intercept)
+            rate = sgd_rate(
+                X,
+                weights.of_rows(self._encode(y)),
+                len(self.classes_),
+                penalty.l2,
+                self.fit_intercept,
+            )
+        of_class = None
+        if weights.classes is not None:
+            of_class = dict(zip(self.classes_.tolist(), weights.classes, strict=True))
         self._sgd = SGDClassifier(
             "log_loss",
             penalty="elasticnet" if strength else None,
@@ -333,12 +340,13 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
             learning_rate=self.learning_rate,
             eta0=float(rate),
             n_iter_no_change=self.n_iter_no_change,
+            class_weight=of_class,
             multi_class="ovr" if self.multi_class == "ovr" else "multinomial",
-            callbacks=[_Relay(hooks)] if hooks.watches_epochs or hooks.watches_slices else (),
+            callbacks=[Relay(hooks)] if hooks.watches_epochs or hooks.watches_slices else (),
         )
         self._fitting = self._sgd._snapshot
         hooks.epoch_begins()
-        self._sgd.fit(X, y, coef, intercept, weight if weight.size else None)
+        self._sgd.fit(X, y, coef, intercept, weights.rows if weights.rows.size else None)
         self._sgd.callbacks = ()
         self.coef_, self.intercept_ = self._sgd.coef_, self._sgd.intercept_
         self.n_iter_ = np.array([self._sgd.n_iter_], np.int32)
@@ -430,24 +438,25 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
             if getattr(self, name) != default and self.solver not in solvers:
                 warnings.warn(f"solver={self.solver!r} ignores {name}", stacklevel=4)
 
-    def _row_weight(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
-        """Return the weight of each row, its class's included; empty where each is 1."""
-        if sample_weight is None and self.class_weight is None:
-            return np.empty(0, X.dtype)
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> Weights:
+        """Return the weights that the parameters and the user give."""
+        rows, classes = np.empty(0, X.dtype), None
+        if sample_weight is not None:
+            rows = np.ascontiguousarray(_check_sample_weight(sample_weight, X, dtype=X.dtype))
         if self.class_weight is not None:
-            of_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=y, sample_weight=weight
+            classes = compute_class_weight(
+                self.class_weight,
+                classes=self.classes_,
+                y=y,
+                sample_weight=rows if rows.size else None,
             )
-            weight = weight * of_class[self._encode(y, None)].astype(X.dtype)
-        if not weight.any():
+        weights = Weights(rows, classes)
+        if rows.size and not weights.of_rows(self._encode(y)).any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
-        return np.ascontiguousarray(weight)
+        return weights
 
-    def _encode(self, y: np.ndarray, part: int | None) -> np.ndarray:
-        """Return the numbers of the labels, or whether each is that of class ``part``."""
-        if part is not None:
-            return y == self.classes_[part]
+    def _encode(self, y: np.ndarray) -> np.ndarray:
+        """Return the numbers of the labels."""
         if len(self.classes_) == 2:
             return (y == self.classes_[1]).astype(np.intp)
         return np.searchsorted(self.classes_, y)
@@ -556,8 +565,9 @@ class LogisticRegression(CallbackMixin, LinearClassifierMixin, SparseCoefMixin, 
 
     def _online(self) -> SGDClassifier:
         """Return the model that is trained row by row, with the coefficients as they are."""
-        check_is_fitted(self)
-        sgd = self._sgd
+        sgd = self.__dict__.get("_sgd")
+        if sgd is None:
+            raise NotFittedError("learn_one and predict_one go on from a fit with solver='sgd'")
         if sgd.coef_ is not self.coef_ or sgd.intercept_ is not self.intercept_:
             sgd.coef_, sgd.intercept_ = self.coef_, self.intercept_
         return sgd
