@@ -17,6 +17,7 @@ from fastnn.kernels.network import (
 )
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import Rule, borrow, row_number, row_weight
+from fastnn.kernels.subnormals import flush_subnormals_, restore_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 
@@ -131,6 +132,7 @@ def train_batches_(
     at_once = chunk_rows(job, params.itemsize, batch_size)
     memory = np.empty(workspace_size(job, at_once), params.dtype)
     work = workspace(job, at_once, memory)
+    mode = flush_subnormals_()  # such as the moments of a unit that is never active any more
     # Borrowed, so that their references are not counted at every call.
     own = borrowed_rule(rule)
     flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
@@ -151,6 +153,7 @@ def train_batches_(
             loss += divisor * update_(job, flat, own, rate, divisor, t, gradient, memories)
     totals[0] += loss
     totals[1] += total_weight
+    restore_(mode)
     keep_alive((memory,))
 
 
