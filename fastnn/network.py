@@ -16,6 +16,7 @@ from fastnn.inputs import as_numbers, check_finite, check_rows, check_targets, n
 from fastnn.kernels import activations, losses
 from fastnn.kernels.plan import Plan, Rows, Targets
 from fastnn.kernels.sgd import train_samples_
+from fastnn.memory import aligned_zeros
 from fastnn.online import OneRow, all_finite
 from fastnn.parallel import count_threads, team_of
 from fastnn.progress import ProgressBar
@@ -136,7 +137,7 @@ class Network:
         self.dtype = _check_dtype(dtype)
         self._rng = _check_random_state(random_state)
         self._lay_out()
-        self._parameters = np.zeros(int(self.plan.biases[-1]) + sizes[-1], self.dtype)
+        self._parameters = aligned_zeros(int(self.plan.biases[-1]) + sizes[-1], self.dtype)
         for W in self.weights:
             W[:] = initializers.draw(init, self._rng, *W.shape)
         self._optimizer_state: tuple[str, OptimizerState] | None = None

@@ -20,6 +20,7 @@ from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
+from fastnn.memory import aligned_zeros
 from fastnn.parallel import Team, checkpoint, count_parts, team_of, train_batches
 from fastnn.schedules import Adaptive, Schedule
 
@@ -47,7 +48,7 @@ class OptimizerState:
     def fresh(cls, optimizer: str, parameters: np.ndarray) -> "OptimizerState":
         """Return the state before the first step."""
         n_slots = optimizers.TABLE[optimizer].n_slots
-        return cls(np.zeros((n_slots, parameters.size), parameters.dtype))
+        return cls(aligned_zeros((n_slots, parameters.size), parameters.dtype))
 
 
 def make_rule(
@@ -247,7 +248,7 @@ def train_epoch(
     samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
     large = batch_size > max(size, 1024)
     block = block_rows(plan, rows)
-    gradient = np.zeros((parts, 0 if samples else parameters.size), parameters.dtype)
+    gradient = aligned_zeros((parts, 0 if samples else parameters.size), parameters.dtype)
     start = 0
     while start < n:
         checkpoint()

@@ -23,10 +23,8 @@ from fastnn.kernels.panels import pack_, panel_buffer, transpose_block_
 from fastnn.kernels.tile import tile_shape, tiles_
 from fastnn.kernels.views import constant, offset, only_if, shifted
 
-#: Sums as long as this are cut: a panel of B is packed and meets all rows before the next.
-DEEP = 96
-#: Rows that a panel must meet for packing to pay.
-OFTEN = 24
+#: A matrix of more numbers is packed, if its panels meet at least so many rows of the other.
+LARGE, OFTEN = 16 * 1024, 24
 
 
 @helper
@@ -142,7 +140,7 @@ def _tiled_product_(
     """Write the product tile by tile, panel by panel of B; ``start`` and ``gate`` may be null."""
     rows, columns, lanes, depth = tile_shape(c)
     panel = panel_buffer(c)
-    packed = turned or (k > DEEP and m >= OFTEN)
+    packed = turned or (k * ldb > LARGE and m >= OFTEN)
     cuts = max(1, (k + depth - 1) // depth) if packed else 1
     deep = (k + cuts - 1) // cuts
     for cut in range(cuts):

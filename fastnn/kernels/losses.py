@@ -175,8 +175,21 @@ def exponentials_(batch, n_out, z, e):
 
 
 @helper
+def softmax_of_two_(batch, z, a):
+    """Write the softmax of rows of two scores: the sigmoid of either minus the other."""
+    scores, shares = vector(z, 0, 2 * batch), vector(a, 0, 2 * batch)
+    for r in range(batch):
+        difference = scores[2 * r + 1] - scores[2 * r]
+        shares[2 * r] = sigmoid(-difference)
+        shares[2 * r + 1] = sigmoid(difference)
+
+
+@helper
 def softmax_(batch, n_out, z, a):
     """Write the softmax of each row of scores ``z`` to ``a``."""
+    if n_out == 2:
+        softmax_of_two_(batch, z, a)
+        return
     exponentials_(batch, n_out, z, a)
     for r in range(batch):
         row = vector(a, r * n_out, n_out)

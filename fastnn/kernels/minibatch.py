@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.losses import link_
+from fastnn.kernels.losses import identity_link_, link_
 from fastnn.kernels.network import (
     chunk_rows,
     evaluate_,
@@ -181,8 +181,9 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
         rows = min(last, out.shape[0]) - first
         if rows > 0:
             scores = offset(work.z, (last - first) * plan.units[plan.sizes.size - 1])
+            into = offset(predictions, first * n_out)
             if linked:
-                link_(plan.loss, rows, n_out, scores, scores)
-            for i in range(rows * n_out):
-                predictions[first * n_out + i] = scores[i]
+                link_(plan.loss, rows, n_out, scores, into)
+            else:
+                identity_link_(rows, n_out, scores, into)
     keep_alive((memory,))

@@ -57,8 +57,8 @@ def adam_(params, grads, slots, stride, rate, options, t):
     beta_2 = constant(options[1], params[0])
     rest_1 = constant(1 - options[0], params[0])
     rest_2 = constant(1 - options[1], params[0])
-    correction = math.sqrt(1 - options[1] ** t)
-    alpha = constant(rate * correction / (1 - options[0] ** t), params[0])
+    correction = math.sqrt(1 - math.pow(options[1], t))
+    alpha = constant(rate * correction / (1 - math.pow(options[0], t)), params[0])
     scale = 1.0 if options[3] != 0 else correction
     epsilon = constant(options[2] * scale, params[0])
     adam_vectors_(

@@ -15,8 +15,9 @@ from fastnn.kernels.views import LINE_BYTES
 
 _I64 = ir.IntType(64)
 
-#: Bytes of a panel: half of the smallest first cache.
-PANEL_BYTES = 24 * 1024
+#: Bytes of a panel, at the most.  It is read once per row of tiles, from the second cache at need;
+#: a shorter one would have C read and written more often.
+PANEL_BYTES = 72 * 1024
 
 
 def _pack(f: VectorFunction) -> None:
