@@ -30,8 +30,9 @@ def test_flushed_until_restored(precision):
     assert after[2] != 0
 
 
-def test_training_leaves_them_to_others(precision):
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_training_leaves_them_to_others(batch_size, precision):
     net = Network([2, 2], loss="cross_entropy", dtype=precision, random_state=0)
-    net.fit(np.eye(2), [0, 1], epochs=1)
+    net.fit(np.eye(2), [0, 1], epochs=1, batch_size=batch_size)
     tiny = np.array([np.finfo(precision).tiny])
     assert (tiny / 2)[0] != 0

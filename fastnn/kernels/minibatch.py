@@ -138,6 +138,7 @@ def train_batches_(
     flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
     memories = vector(slots, 0, slots.size)
     loss, total_weight = 0.0, 0.0
+    mode = flush_subnormals_()
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
         weight = batch_weight(job, first, last)
@@ -151,6 +152,7 @@ def train_batches_(
         if steps:
             t += 1
             loss += divisor * update_(job, flat, own, rate, divisor, t, gradient, memories)
+    restore_(mode)
     totals[0] += loss
     totals[1] += total_weight
     restore_(mode)

@@ -27,6 +27,7 @@ from fastnn.kernels.network import chunk_rows, gradient_, workspace, workspace_s
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow
 from fastnn.kernels.stages import ALONE, FINISHED, begin, count, publish, wait_for
+from fastnn.kernels.subnormals import flush_subnormals_, restore_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 #: Rows and parameters are cut at multiples of these.
@@ -161,6 +162,7 @@ def train_parts_(
     begun, end = parts * member // members, parts * (member + 1) // members
     bearing, alone = 0 if own else patience + START, members == 1
     stage = 0
+    mode = flush_subnormals_()
     for low in range(start, stop, batch_size):
         high = min(low + batch_size, stop)
         weight = batch_weight(job, low, high)
@@ -185,10 +187,12 @@ def train_parts_(
                             )  # fmt: skip
                         count(state, FINISHED)
                     elif own:
+                        restore_(mode)
                         return  # the first thread has taken it over
                 if wait_for(state, FINISHED, (stage + 1) * parts, own, 0 if alone else bearing):
                     break
                 if own or alone:
+                    restore_(mode)
                     return
                 alone, begun, end = True, 0, parts
                 publish(state, ALONE, 1)
@@ -206,4 +210,5 @@ def train_parts_(
                     copy_numbers_(last - first, offset(source, first), offset(flat, first))
         if not own:
             totals[1] += weight
+    restore_(mode)
     keep_alive((memory, block))
