@@ -13,8 +13,9 @@ from pathlib import Path
 
 from asv.publishing import OutputPublisher
 
-_COMMIT = """<section id="{hash}">
-<h2>{subject}</h2>
+#: asv's pages link to the shortened hash, its feed to the whole one.
+_COMMIT = """<section id="{short}">
+<h2 id="{hash}">{subject}</h2>
 <p><code>{hash}</code>, {date}</p>
 <pre>{body}</pre>
 <pre>{changes}</pre>
@@ -60,16 +61,20 @@ class Commits(OutputPublisher):
     @classmethod
     def publish(cls, conf, repo, benchmarks, graphs, revisions):
         newest_first = sorted(revisions, key=revisions.get, reverse=True)
-        sections = "".join(_section(commit, conf.repo) for commit in newest_first)
+        sections = "".join(
+            _section(commit, commit[: conf.hash_length], conf.repo) for commit in newest_first
+        )
         page = _PAGE.format(project=html.escape(conf.project), commits=sections)
         Path(conf.html_dir, "commits.html").write_text(page, encoding="utf-8")
 
 
-def _section(commit, repository):
+def _section(commit, short, repository):
     command = ["git", "-C", repository, "show", "--format=%s%x00%cs%x00%b%x00", "--stat", commit]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     subject, date, body, changes = map(html.escape, map(str.strip, shown.split("\0")))
-    return _COMMIT.format(hash=commit, subject=subject, date=date, body=body, changes=changes)
+    return _COMMIT.format(
+        hash=commit, short=short, subject=subject, date=date, body=body, changes=changes
+    )
 
 
 class Libraries(OutputPublisher):

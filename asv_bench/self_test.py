@@ -1,8 +1,9 @@
 """Does asv see a kernel that became 1.3x slower, and nothing where nothing changed?
 
-In a scratch clone, a chain of commits is added to the present one: harmless ones, in which a
-comment in the file of a kernel changes, so that it is compiled anew, and from the middle on slow
-ones, in which predicting does three of ten blocks of rows twice, which changes no number.  Then
+In a scratch clone, a chain of commits is added to the present one: harmless ones, which add a
+comment (the first in a kernel's file, so that all kernels are compiled anew), and from the middle
+on slow ones, in which predicting does three of ten blocks of rows twice, which changes no number.
+Then
 
 - ``asv continuous`` between two harmless commits must flag nothing,
 - ``asv continuous`` from a harmless to a slow commit must flag predictions, and nothing else,
@@ -66,24 +67,28 @@ class Clone:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def commit(self, subject, change):
-        """Change the kernel's file by a function of its text; return the commit's hash."""
-        path = self.folder / KERNEL
+    def commit(self, subject, file, change):
+        """Change a file by a function of its text; return the commit's hash."""
+        path = self.folder / file
         path.write_text(change(path.read_text()))
         self.git("commit", "-qam", subject)
         return self.git("rev-parse", "HEAD")
 
     def harmless(self, number):
-        return self.commit(f"Harmless {number}", lambda text: f"{text}\n# Remark {number}.\n")
+        """Add a comment."""
+        file = KERNEL if number == 1 else "fastnn/network.py"
+        return self.commit(f"Harmless {number}", file, lambda text: f"{text}# Remark {number}.\n")
 
     def slow(self):
+        """Slow down the kernel that predicts."""
+
         def change(text):
             head, definition, body = text.partition("def score_(")
             if LOOP not in body:
                 sys.exit(f"self_test.py: score_ in {KERNEL} has no line {LOOP!r} to slow down")
             return head + definition + body.replace(LOOP, SLOW_LOOP, 1)
 
-        return self.commit("Slow", change)
+        return self.commit("Slow", KERNEL, change)
 
     def flagged(self, before, after):
         """Return benchmarks flagged as worse or better, with their ratios."""
