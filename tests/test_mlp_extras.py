@@ -431,6 +431,8 @@ def test_validation_rows_that_do_not_fit_are_refused():
         model.fit(X, Y, X_val=X[:, :2], y_val=Y)
     with pytest.raises(ValueError, match=r"in X_val, y_val: .*classes not in"):
         model.fit(X, Y, X_val=X, y_val=Y + 1)
+    with pytest.raises(ValueError, match="in X_val, y_val: poisson takes y >= 0"):
+        MLPRegressor("poisson", **SMALL).fit(X, Y, X_val=X, y_val=Y - 1)
     with pytest.raises(ValueError, match="zero"):
         model.fit(X, Y, X_val=X, y_val=Y, sample_weight_val=np.zeros(N))
 

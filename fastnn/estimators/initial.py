@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.inputs import as_numbers
 from fastnn.network import Network
 
 
@@ -37,7 +38,7 @@ def take_initial_(name: str, given: Any, views: list[np.ndarray]) -> None:
     if len(given) != len(views):
         raise ValueError(f"{name} must hold {len(views)} arrays, one per layer, got {len(given)}")
     for layer, (values, view) in enumerate(zip(given, views, strict=True)):
-        array = np.asarray(values, dtype=view.dtype)
+        array = as_numbers(values, view.dtype, f"{name}[{layer}]")
         if array.shape != view.shape:
             raise ValueError(f"{name}[{layer}] must have shape {view.shape}, got {array.shape}")
         if not np.isfinite(array).all():

@@ -13,6 +13,8 @@ from sklearn.utils.multiclass import (
     unique_labels,
 )
 
+from fastnn.errors import number
+
 MULTIOUTPUT = "multiclass-multioutput"
 
 
@@ -214,6 +216,10 @@ class Labels:
             )
         given = class_weight if many and not isinstance(class_weight, str) else [class_weight]
         given = list(given) * (len(columns) if len(given) == 1 else 1)
+        for one in given:
+            if not isinstance(one, str):
+                for label, factor in one.items():
+                    number(f"class_weight of {label!r}", factor, low=0, closed="left")
         if weight is not None:
             columns = [column[weight > 0] for column in columns]
             weight = weight[weight > 0]

@@ -145,11 +145,12 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
     loss_curve_ : list of float
         ``loss_`` of each epoch.
     validation_scores_ : list of float or None
-        Accuracy of the rows held out, after each epoch; None without early stopping.
+        Accuracy, or the ``scoring``, of the rows held out or given, after each epoch; None without
+        early stopping.
     best_validation_score_ : float or None
         Largest of them.
     validation_loss_curve_ : list of float
-        Loss of the rows held out after each epoch; empty without.
+        Loss of these rows after each epoch; empty without.
     n_iter_ : int
         Epochs, or iterations, of the last fit.
     t_ : int

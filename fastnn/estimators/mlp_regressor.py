@@ -123,11 +123,12 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     loss_curve_ : list of float
         ``loss_`` of each epoch.
     validation_scores_ : list of float or None
-        R^2 of the rows held out, after each epoch; None without early stopping.
+        R^2, or the ``scoring``, of the rows held out or given, after each epoch; None without
+        early stopping.
     best_validation_score_ : float or None
         Largest of them.
     validation_loss_curve_ : list of float
-        Loss of the rows held out after each epoch; empty without.
+        Loss of these rows after each epoch; empty without.
     n_iter_ : int
         Epochs, or iterations, of the last fit.
     t_ : int

@@ -84,6 +84,7 @@ def take_validation(
         raise ValueError("X_val and y_val must be given together")
     try:
         X, y = estimator._check_given(X_val, y_val)
+        encoded = np.ascontiguousarray(estimator._encode(y, network.dtype))
     except ValueError as error:
         raise ValueError(f"in X_val, y_val: {error}") from None
     weight = None
@@ -96,7 +97,7 @@ def take_validation(
     rows = as_rows(X, dtype)
     n = n_rows(rows)
     targets = Targets(
-        np.ascontiguousarray(estimator._encode(y, dtype)),
+        encoded,
         np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight, dtype),
     )
 
