@@ -7,6 +7,7 @@ kernel runs.
 """
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -148,16 +149,18 @@ def check_targets(
             f"{name} must hold class numbers 0 to {n_outputs - 1}, found {low:g} to {high:g}"
         )
     if labels and given.dtype.kind == "f":
-        broken = given != np.floor(given)
-        if broken.any():
-            raise ValueError(f"{name} must hold class numbers, found {given[broken][0]:g}")
+        for part in _blocks(given):
+            broken = part != np.floor(part)
+            if broken.any():
+                raise ValueError(f"{name} must hold class numbers, found {part[broken][0]:g}")
     if not labels and kind in ("class", "probability") and (low < 0 or high > 1):
         raise ValueError(f"{loss} takes {name} in [0, 1], found {low:g} to {high:g}")
     if not labels and kind == "class":
-        sums = columns.sum(axis=1)
-        worst = sums[np.argmax(np.abs(sums - 1))]
-        if abs(worst - 1) > 1e-4:
-            raise ValueError(f"{loss} takes rows of {name} that add up to 1, found {worst:g}")
+        for part in _blocks(columns):
+            sums = part.sum(axis=1)
+            worst = sums[np.argmax(np.abs(sums - 1))]
+            if abs(worst - 1) > 1e-4:
+                raise ValueError(f"{loss} takes rows of {name} that add up to 1, found {worst:g}")
     if kind == "count" and low < 0:
         raise ValueError(f"{loss} takes {name} >= 0, found {low:g}")
     return Targets(columns, check_weight(sample_weight, n, dtype, f"{prefix}sample_weight"))
@@ -185,6 +188,13 @@ def check_weight(
     if not weight.any():
         raise ValueError(f"{name} is zero for every row; nothing is left to train on")
     return weight
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an array's rows, some at a time."""
+    size = max(1, _BLOCK // max(1, array[:1].size))
+    for start in range(0, len(array), size):
+        yield array[start : start + size]
 
 
 def check_finite(array: np.ndarray, name: str) -> None:

@@ -349,7 +349,8 @@ class Network:
             Whether a batch's gradient is the weighted mean or the sum of its rows'.  With
             ``batch_size=1`` a step is in proportion to the row's weight.
         shuffle : bool
-            Whether each epoch draws a new order.
+            Whether each epoch draws a new order: NumPy's permutation, or beyond 2^19 rows a keyed
+            one that takes no memory.
         sample_weight : array-like, shape (n,), optional
             Weight 0 leaves a row out; in a full batch weight 2 counts it twice.
         validation_data : (X, y) or (X, y, sample_weight), optional

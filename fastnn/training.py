@@ -21,10 +21,10 @@ from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
+from fastnn.orders import NATURAL_ORDER, STORED, Order, draw_order, part_of
 from fastnn.parallel import Team, checkpoint, count_parts, team_of, train_batches
 from fastnn.schedules import Adaptive, Schedule
 
-NATURAL_ORDER = np.empty(0, np.int64)
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
 
@@ -224,7 +224,7 @@ def train_epoch(
     parameters: np.ndarray,
     rows: Rows,
     targets: Targets,
-    order: np.ndarray,
+    order: Order,
     n: int,
     batch_size: int,
     rule: Rule,
@@ -254,9 +254,10 @@ def train_epoch(
         checkpoint()
         if samples:
             stop = min(start + size, n)
+            numbers, first = part_of(order, start, stop)
             train_samples_(
-                plan, parameters, rows, targets, order, start, stop, rule, rate, state.slots,
-                block, totals,
+                plan, parameters, rows, targets, numbers, start - first, stop - first, rule, rate,
+                state.slots, block, totals,
             )  # fmt: skip
             state.t += stop - start
         else:
@@ -270,9 +271,11 @@ def train_epoch(
             steps = not large or stop == batch_end
             if large and start % batch_size == 0:
                 gradient[:] = 0
+            numbers, first = part_of(order, start, stop)
             train_batches(
-                team, plan, parameters, rows, targets, order, start, stop, batch_size, normaliser,
-                rule, rate, gradient, state.slots, state.t, steps, totals,
+                team, plan._replace(origin=plan.origin + first), parameters, rows, targets, numbers,
+                start - first, stop - first, batch_size, normaliser, rule, rate, gradient,
+                state.slots, state.t, steps, totals,
             )  # fmt: skip
             state.t += -(-(stop - start) // batch_size) if steps else 0
         if not math.isfinite(totals[0]):
@@ -292,7 +295,7 @@ def _squared_norm(plan: Plan, parameters: np.ndarray) -> float:
 
 
 def _batch_weight(
-    targets: Targets, order: np.ndarray, stop: int, batch_size: int, n: int, rule: Rule
+    targets: Targets, order: Order, stop: int, batch_size: int, n: int, rule: Rule
 ) -> float:
     """Return what the gradient of the batch that ends at ``stop`` is divided by."""
     start = (stop - 1) // batch_size * batch_size
@@ -300,8 +303,13 @@ def _batch_weight(
         return 1.0
     if targets.weight.size == 0:
         return float(stop - start)
-    numbers = order[start:stop] if order.size else slice(start, stop)
-    return float(targets.weight[numbers].sum(dtype=np.float64))
+    total = 0.0
+    for low in range(start, stop, STORED):
+        high = min(low + STORED, stop)
+        numbers, first = part_of(order, low, high)
+        found = numbers[low - first : high - first] if numbers.size else slice(low, high)
+        total += float(targets.weight[found].sum(dtype=np.float64))
+    return total
 
 
 def sum_gradients(
@@ -446,7 +454,7 @@ def train(
             for epoch in range(epochs):
                 progress.epoch = epoch
                 rate = _rate(schedule, watch, learning_rate, epoch, epochs, warmup_epochs)
-                order = _order(rng, present, n)
+                order = draw_order(rng, present, n)
                 begin, compiled = time.perf_counter(), timer.seconds
                 loss = train_epoch(
                     plan._replace(origin=history.samples), parameters, rows, targets, order,
@@ -535,13 +543,6 @@ def _present(targets: Targets, n: int) -> np.ndarray | None:
     if targets.weight.size == 0 or targets.weight.all():
         return None
     return np.flatnonzero(targets.weight)
-
-
-def _order(rng: np.random.Generator | None, present: np.ndarray | None, n: int) -> np.ndarray:
-    """Return the order of one epoch; empty for the natural one."""
-    if rng is None:
-        return NATURAL_ORDER if present is None else present
-    return rng.permutation(n) if present is None else rng.permutation(present)
 
 
 def _restore(parameters: np.ndarray, state: OptimizerState, finite: Iterable[Any]) -> None:

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import (
 from fastnn.errors import number
 
 MULTIOUTPUT = "multiclass-multioutput"
+_BLOCK = 1 << 16
 
 
 class Labels:
@@ -110,12 +111,12 @@ class Labels:
         if self.kind == "multilabel":
             return (y != 0).astype(dtype)
         columns = y.reshape(y.shape[0], -1).T
+        if self.kind == "binary" or (self.kind == "multiclass" and not one_hot):
+            return _numbers(self.classes, columns[0], dtype)
         numbers = [
             np.searchsorted(classes, column)
             for classes, column in zip(self._class_columns(), columns, strict=True)
         ]
-        if self.kind == "binary" or (self.kind == "multiclass" and not one_hot):
-            return numbers[0].reshape(-1, 1).astype(dtype)
         sizes = self.sizes if grouped and self.kind == "multioutput" else []
         encoded = np.zeros((y.shape[0], self.n_outputs + len(sizes)), dtype)
         first = np.cumsum([0, *self.sizes[:-1]])
@@ -256,3 +257,11 @@ def _columns(y: Any) -> list[np.ndarray]:
     if sparse.issparse(y):
         y = y.toarray()
     return list(y.reshape(y.shape[0], -1).T)
+
+
+def _numbers(classes: np.ndarray, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the number of each label among its sorted ``classes``, as a column."""
+    out = np.empty((y.size, 1), dtype)
+    for start in range(0, y.size, _BLOCK):  # the numbers of all would be int64
+        out[start : start + _BLOCK, 0] = np.searchsorted(classes, y[start : start + _BLOCK])
+    return out

@@ -25,6 +25,7 @@ from fastnn.inputs import as_rows, n_rows
 from fastnn.kernels import activations
 from fastnn.kernels.plan import Targets
 from fastnn.network import Network
+from fastnn.orders import numbers_of
 from fastnn.parallel import count_threads, team_of
 from fastnn.training import score
 
@@ -204,7 +205,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         targets = Targets(
             encoded, np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight, dtype)
         )
-        present = np.arange(n_rows(rows)) if weight is None else np.flatnonzero(weight)
+        present = numbers_of(n_rows(rows)) if weight is None else np.flatnonzero(weight)
         task = Task(rows, targets, present)
         if self._kernel_loss() == "squared_error":
             task.loss_outputs = self.n_outputs_

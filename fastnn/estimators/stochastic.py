@@ -37,7 +37,7 @@ class Task:
     ----------
     rows, targets
         All rows.
-    order : int64 array
+    order : int64 array, or int32 of many rows
         Numbers of the rows to train on.
     validation : Validation or None
     loss_outputs : int

@@ -53,6 +53,7 @@ def hold_out(
         test_size=estimator.validation_fraction,
         stratify=stratify,
     )
+    held = held.astype(np.int64)
     if held.size < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of "

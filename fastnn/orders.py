@@ -1,0 +1,64 @@
+"""The order in which an epoch visits its rows.
+
+Up to `STORED` rows it is an array, NumPy's permutation.  Beyond, its memory would exceed that of
+the network by far; it is then a function of a key, computed for each slice of training.
+"""
+
+import numpy as np
+
+from fastnn.kernels.orders import shuffled_
+
+NATURAL_ORDER = np.empty(0, np.int64)
+#: Rows up to which an order is stored, in 4 MiB.
+STORED = 1 << 19
+
+
+class Shuffle:
+    """A random order of the rows ``0 .. n - 1`` that takes no memory.
+
+    Parameters
+    ----------
+    key : int
+        From 0 below 2^63; another key is another order.
+    n : int
+        Rows.
+    """
+
+    def __init__(self, key: int, n: int) -> None:
+        self.key = key
+        self.n = n
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return the rows visited at times ``start:stop``."""
+        out = np.empty(stop - start, np.int64)
+        shuffled_(self.key, self.n, start, out)
+        return out
+
+
+Order = np.ndarray | Shuffle
+
+
+def draw_order(rng: np.random.Generator | None, present: np.ndarray | None, n: int) -> Order:
+    """Return the order of one epoch: of ``n`` rows, or of those ``present``; natural without rng.
+
+    An empty array is the natural order.
+    """
+    if rng is None:
+        return NATURAL_ORDER if present is None else present
+    if present is not None:
+        return rng.permutation(present)
+    return rng.permutation(n) if n <= STORED else Shuffle(int(rng.integers(2**63)), n)
+
+
+def part_of(order: Order, start: int, stop: int) -> tuple[np.ndarray, int]:
+    """Return an int64 array with the rows of times ``start:stop``, and the time of its first."""
+    if isinstance(order, Shuffle):
+        return order.rows(start, stop), start
+    if order.dtype == np.int32:
+        return order[start:stop].astype(np.int64), start
+    return order, 0
+
+
+def numbers_of(n: int) -> np.ndarray:
+    """Return ``0 .. n - 1``, as int32 where an order of so many rows is long: half the memory."""
+    return np.arange(n, dtype=np.int32 if STORED < n < 2**31 else np.int64)
