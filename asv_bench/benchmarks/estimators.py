@@ -110,6 +110,21 @@ def sparse_classes(n_features):
     return X, (X @ rng.standard_normal(n_features) > 0).astype(int)
 
 
+class Logistic(_Fit):
+    """`LogisticRegression` by L-BFGS, or five epochs of SAGA with an L1 penalty; dense and CSR."""
+
+    name, peer_module = "LogisticRegression", "sklearn.linear_model"
+    params = [["lbfgs", "saga"], ["dense", "sparse"]]
+    param_names = ["solver", "rows"]
+
+    def data(self, solver, rows):
+        return classes(20, 2, 4_000) if rows == "dense" else sparse_classes(1_000)
+
+    def arguments(self, solver, rows):
+        penalty = {"l1_ratio": 1.0, "C": 0.1, "max_iter": 5} if solver == "saga" else {}
+        return {"solver": solver, "random_state": 0, **penalty}
+
+
 class MultiLayer(_Fit):
     """Two epochs of `MLPClassifier` with Adam and batches of 200."""
 
