@@ -1,4 +1,4 @@
-"""asv's pages in headless Chromium: ``python tests/dashboard.py HTML FOLDER`` takes screenshots.
+"""asv's pages in headless Chromium: ``dashboard.py HTML FOLDER BENCHMARK...`` takes pictures.
 
 HTML is what ``asv publish`` wrote.  Needs selenium, Chromium and its driver.
 """
@@ -50,12 +50,16 @@ class Pages:
         )
 
     def grid(self):
-        """Open the summary; return the names of the benchmarks whose graphs are drawn."""
+        """Open the summary; return the benchmarks drawn.  What has been out of sight is not."""
         self.open()
-        return self.wait(
-            "const drawn = $('.benchmark-container:has(canvas)');"
+        drawn = self.wait(
+            "const boxes = $('.benchmark-container');"
+            "boxes.each((_, box) => box.scrollIntoView());"
+            "const drawn = boxes.filter(':has(canvas)');"
             "return drawn.length && drawn.map((_, box) => $(box).attr('href').slice(1)).get()"
         )
+        self.browser.execute_script("window.scrollTo(0, 0)")
+        return drawn
 
     def graph(self, benchmark, parameters=""):
         """Open a benchmark's graph; return its lines, each a list of points."""
@@ -107,20 +111,19 @@ def shown(folder):
             server.shutdown()
 
 
-def main(html, folder):
-    Path(folder).mkdir(exist_ok=True)
+def main(html, folder, *benchmarks):
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
     with shown(html) as pages:
-        names = pages.grid()
-        pages.save(Path(folder, "grid.png"))
-        for name in names:
-            if "_over_" in name:
-                pages.graph(name)
-                pages.save(Path(folder, f"{name}.png"))
-        with contextlib.suppress(Exception):  # there may be none
-            print(*pages.regressions(), sep="\n")
-        pages.save(Path(folder, "regressions.png"))
+        pages.grid()
+        pages.save(folder / "grid.png")
+        for name in benchmarks:
+            pages.graph(name)
+            pages.save(folder / f"{name}.png")
         pages.open("commits.html")
-        pages.save(Path(folder, "commits.png"))
+        pages.save(folder / "commits.png")
+        print(*pages.regressions(), sep="\n")
+        pages.save(folder / "regressions.png")
 
 
 if __name__ == "__main__":

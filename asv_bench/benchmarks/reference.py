@@ -4,7 +4,6 @@ Its time is the machine's alone, for the versions of NumPy, Numba and scikit-lea
 """
 
 import functools
-import itertools
 
 import numpy as np
 from numba import njit
@@ -43,27 +42,3 @@ def multiply_adds(number):
 def memory_pass(x, passes=1):
     """Return a job: read the array from end to end, as a sum."""
     return functools.partial(_sum, x.reshape(-1), passes)
-
-
-def products(sizes, n, batch):
-    """Return a job: the matrix products of an epoch of ``n`` rows in NumPy, and nothing else.
-
-    Like a network's, they go through the caches: a neighbour on the core slows both down alike.
-    """
-    rng = np.random.default_rng(0)
-    weights = [rng.standard_normal(shape, np.float32) for shape in itertools.pairwise(sizes)]
-    gradients = [np.empty_like(W) for W in weights]
-    X = rng.standard_normal((n, sizes[0]), np.float32)
-    units = [np.empty((batch, width), np.float32) for width in sizes[1:]]
-
-    def epoch():
-        for start in range(0, n - batch + 1, batch):
-            a = [X[start : start + batch], *units]
-            for l, W in enumerate(weights):
-                np.dot(a[l], W, out=a[l + 1])
-            for l in reversed(range(len(weights))):
-                np.dot(a[l].T, a[l + 1], out=gradients[l])
-                if l:
-                    np.dot(a[l + 1], weights[l].T, out=a[l])
-
-    return epoch

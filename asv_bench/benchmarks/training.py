@@ -73,8 +73,3 @@ class MiniBatch(_Epoch):
     activation = "relu"
     rate = 1e-3
     options = {"optimizer": "adam", "batch_size": 128}
-
-    def track_epoch_over_numpy_products(self, shape):
-        return measure.ratio(self.prepare, reference.products(self.sizes, self.n, batch=128))
-
-    track_epoch_over_numpy_products.unit = "x the time of its matrix products in NumPy"
