@@ -6,7 +6,7 @@ from benchmarks import measure, reference
 from benchmarks.problems import available, classes, multiply_adds, row, widths
 from benchmarks.tables import ACTIVATIONS, LOSSES, OPTIMIZERS
 
-PEAK = "x the time of its multiply-adds at peak rate"
+PEAK = "x FMA peak time"
 #: Widths and rows of a batch through one layer: narrow, square, wide in, wide out.
 LAYERS = {"8-8": 20_000, "64-64": 5_000, "784-128": 500, "20-1000": 2_000}
 

@@ -34,7 +34,7 @@ class Predict:
         work = reference.multiply_adds(self.n * multiply_adds(self.sizes))
         return measure.ratio(self.prepare, work)
 
-    track_forward_over_peak.unit = "x the time of its multiply-adds at peak rate"
+    track_forward_over_peak.unit = "x FMA peak time"
 
 
 class Calls:

@@ -3,7 +3,7 @@
 from benchmarks import measure, reference
 from benchmarks.problems import available, classes, error_rate, multiply_adds, widths
 
-PEAK = "x the time of its multiply-adds at peak rate"
+PEAK = "x FMA peak time"
 
 
 class _Epoch:
