@@ -132,13 +132,12 @@ def train_batches_(
     at_once = chunk_rows(job, params.itemsize, batch_size)
     memory = np.empty(workspace_size(job, at_once), params.dtype)
     work = workspace(job, at_once, memory)
-    mode = flush_subnormals_()  # such as the moments of a unit that is never active any more
     # Borrowed, so that their references are not counted at every call.
     own = borrowed_rule(rule)
     flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
     memories = vector(slots, 0, slots.size)
     loss, total_weight = 0.0, 0.0
-    mode = flush_subnormals_()
+    mode = flush_subnormals_()  # such as the moments of a unit that is never active any more
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
         weight = batch_weight(job, first, last)
@@ -155,7 +154,6 @@ def train_batches_(
     restore_(mode)
     totals[0] += loss
     totals[1] += total_weight
-    restore_(mode)
     keep_alive((memory,))
 
 
