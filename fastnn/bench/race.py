@@ -118,17 +118,16 @@ def race(
     found: dict[str, Comparison] = {}
     tasks = {key: peer.task(task) for key, peer in peers.items()}
     for key, peer in peers.items():
-        contender = peer.contender(tasks[key])
-        if contender is None:
-            continue
-        found[key] = Comparison(goal=case.goals.get(key))
         try:
+            contender = peer.contender(tasks[key])
+            if contender is None:
+                continue
             timings[key] = calibrate(contender, seconds)
         except Exception as error:  # of a library that this one knows in other versions only
-            found[
-                key
-            ].refused = f"it failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            found[key] = Comparison(refused=f"it failed: {reason}")
             continue
+        found[key] = Comparison(goal=case.goals.get(key))
         if tasks[key] not in timings:
             timings[tasks[key]] = calibrate(case.ours(tasks[key]), seconds)
     dense = isinstance(task, Dense)
@@ -142,7 +141,8 @@ def race(
     if dense:
         percent = 100 * task.operations * samples / ours.median() / operations
     else:
-        percent = 100 * float(np.median(ratios(timings[OnePass], ours)))
+        rounds_of_both = ratios(timings[OnePass], ours)
+        percent = 100 * float(np.median(rounds_of_both)) if rounds_of_both.size else None
     return Row(
         case.name, 1e9 * ours.median() / samples, ours.first_call, percent, case.limit_goal, found
     )
@@ -156,8 +156,11 @@ def _compare(comparison: Comparison, theirs: Timing, ours: Timing, task: Any) ->
         theirs.contender.run(epochs)
     ours.contender.run(epochs)
     comparison.refused = task.disagreement(ours.contender.result(), theirs.contender.result())
+    rounds = ratios(theirs, ours)
+    if comparison.refused is None and not rounds.size:
+        comparison.refused = "no round gave it and fastnn a time; try again on a quieter machine"
     if comparison.refused is None:
-        low, median, high = np.quantile(ratios(theirs, ours), [0.25, 0.5, 0.75])
+        low, median, high = np.quantile(rounds, [0.25, 0.5, 0.75])
         comparison.nanoseconds = 1e9 * theirs.median() / task.samples
         comparison.ratio, comparison.ratio_low, comparison.ratio_high = (
             float(median), float(low), float(high)

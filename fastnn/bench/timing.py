@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-#: Extra epochs of a long fit, at the most.
-MOST_EPOCHS = 100
+#: Extra epochs of a long fit, at the least and at the most.
+LEAST_EPOCHS, MOST_EPOCHS = 2, 100
 #: A contender whose turn takes longer than this, in seconds, has its turn in the first rounds only.
 SLOW_TURN, SLOW_ROUNDS = 1.0, 3
 
@@ -54,8 +54,8 @@ class Timing:
     seconds: dict[int, float] = field(default_factory=dict)
 
     def median(self) -> float:
-        """Return the median seconds of an epoch."""
-        return float(np.median(list(self.seconds.values())))
+        """Return the median seconds of an epoch; NaN where no round gave any."""
+        return float(np.median(list(self.seconds.values()))) if self.seconds else math.nan
 
 
 def clock(contender: Contender, times: int) -> float:
@@ -78,7 +78,7 @@ def calibrate(contender: Contender, seconds: float) -> Timing:
 
 
 def _epochs(seconds: float, epoch: float) -> int:
-    return min(max(math.ceil(seconds / max(epoch, 1e-9)), 1), MOST_EPOCHS)
+    return min(max(math.ceil(seconds / max(epoch, 1e-9)), LEAST_EPOCHS), MOST_EPOCHS)
 
 
 def take_turns(timings: list[Timing], rounds: int) -> None:
@@ -96,7 +96,8 @@ def take_turns(timings: list[Timing], rounds: int) -> None:
                     continue
                 short = clock(timing.contender, 1)
                 long = clock(timing.contender, 1 + timing.extra)
-                timing.seconds[r] = max(long - short, 1e-12) / timing.extra
+                if long > short:  # else something else had the machine
+                    timing.seconds[r] = (long - short) / timing.extra
     finally:
         if collecting:
             gc.enable()
