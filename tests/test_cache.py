@@ -37,8 +37,10 @@ def run(package, cache, **environment):
         cwd=package, env={**variables, **environment}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
     value, misses, hits, compiled = done.stdout.split()
+    lines = done.stderr.splitlines()
+    assert len(lines) == (compiled == "True")
+    assert all(line.startswith("fastnn compiles its kernels") for line in lines)
     return float(value), int(misses), int(hits), compiled == "True"
 
 
@@ -128,6 +130,24 @@ def test_a_cache_folder_that_is_a_file(package, tmp_path):
     place = tmp_path / "file"
     place.write_text("")
     assert run(package, place / "below")[0] == -0.01
+
+
+@pytest.mark.parametrize("setting", ["fastnn", "root"])
+def test_the_line_about_compiling_is_the_program_s_to_silence(setting, package, tmp_path):
+    quiet = {
+        "fastnn": "logging.getLogger('fastnn').setLevel(logging.ERROR)",
+        "root": "logging.basicConfig(filename='log')",
+    }
+    script = f"import logging; {quiet[setting]}\n{SCRIPT}"
+    variables = {**os.environ, "PYTHONPATH": str(package), "NUMBA_CACHE_DIR": str(tmp_path / "c")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("-0.01 1 0 True", "")
+    if setting == "root":
+        (line,) = (tmp_path / "log").read_text().splitlines()
+        assert line.startswith("WARNING:fastnn:fastnn compiles its kernels")
+        assert line.split()[-1].startswith(str(tmp_path / "c"))
 
 
 def test_import_is_light():

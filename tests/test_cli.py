@@ -372,12 +372,6 @@ def test_generate_says_how_well_the_data_can_be_learned():
     assert "moons.csv" in result.stdout
 
 
-def test_warmup_leaves_nothing_to_compile():
-    run("warmup")
-    assert result_of("warmup")["compile_seconds"] == 0
-    assert result_of("train", "--rows", 500, "--epochs", 1)["compile_seconds"] == 0
-
-
 @pytest.mark.parametrize("command", ["train", "predict", "generate", "warmup"])
 def test_help_pages(command):
     text = run(command, "--help").stdout

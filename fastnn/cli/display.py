@@ -1,6 +1,7 @@
 """What a training run shows: a live bar on a terminal, lines elsewhere, the result at the end."""
 
 import json
+import logging
 import math
 import sys
 import time
@@ -48,6 +49,7 @@ class Scores:
         self._told = -math.inf
         self.values: list[float] = []
         if shown and sys.stderr.isatty():
+            logging.getLogger("fastnn").setLevel(logging.ERROR)  # the bar says it
             self._bar = tqdm(
                 total=total,
                 desc="preparing kernels, compiled at their first use",

@@ -1,5 +1,6 @@
 """What the options of several commands have in common."""
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,16 @@ RATE = click.FloatRange(min=0, min_open=True, max=float("inf"), max_open=True)
 json_option = click.option(
     "as_json", "--json", is_flag=True, help="Print the result as one JSON object."
 )
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+
+
+def _hush(ctx: click.Context, param: click.Parameter, quiet: bool) -> bool:
+    """Keep the line about compiling kernels back."""
+    if quiet:
+        logging.getLogger("fastnn").setLevel(logging.ERROR)
+    return quiet
+
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, callback=_hush, help="Show no progress.")
 no_header_option = click.option(
     "--no-header", is_flag=True, help="The first line is data; columns are x0, x1, ..."
 )

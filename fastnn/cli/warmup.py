@@ -1,5 +1,7 @@
 """``fastnn warmup``."""
 
+import warnings
+
 import click
 
 from fastnn.cli import options
@@ -18,23 +20,54 @@ def warmup(as_json: bool) -> None:
     """Compile the kernels ahead of time, for example while building a container image.
 
     They are kept in the cache folder (NUMBA_CACHE_DIR, if it is set), where every later run of
-    this version on such a CPU finds them.
+    this version on such a CPU finds them: all networks, estimators and functions, in both
+    precisions, on arrays and CSR matrices.
     """
-    import numpy as np
-
     from fastnn.cli.display import print_json
-    from fastnn.datasets import SYNTHETIC, make
-    from fastnn.kernels.jit import CompileTimer
-    from fastnn.network import Network
+    from fastnn.kernels.jit import KERNELS, CompileTimer, cache_folder
 
-    with CompileTimer() as timer:
+    with CompileTimer() as timer, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing converges in one step
         for dtype in ("float32", "float64"):
-            net = Network([2, 2, 1], dtype=dtype, random_state=0)
-            X, y = np.eye(2), np.ones(2)
-            net.fit(X, y, batch_size=1)
-            net.fit(X, y, batch_size=2, optimizer="adam", validation_data=(X, y))
-        for name in SYNTHETIC:
-            make(name, 2)
+            _use_everything(dtype)
+    kernels = [kernel for kernel in KERNELS.values() if kernel.signatures]
+    result = {
+        "compile_seconds": timer.seconds,
+        "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels),
+        "loaded": sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels),
+        "folder": next(map(cache_folder, kernels), None),
+    }
     if as_json:
-        return print_json({"compile_seconds": timer.seconds})
-    click.echo(f"Compiled in {timer.seconds:.1f} s; what was in the cache took no time.")
+        return print_json(result)
+    click.echo(
+        f"Compiled {result['compiled']} kernels in {timer.seconds:.1f} s, found "
+        f"{result['loaded']} compiled already (counting each precision)."
+    )
+    if result["folder"] is None:
+        click.echo("There is no folder to keep them in; NUMBA_CACHE_DIR may name one.", err=True)
+    else:
+        click.echo(f"They are in {result['folder']}")
+
+
+def _use_everything(dtype: str) -> None:
+    """Call what there is once on a few rows; a kernel is compiled once for each precision."""
+    import numpy as np
+    import scipy.sparse
+
+    import fastnn
+    from fastnn import functional
+    from fastnn.datasets import SYNTHETIC, make
+
+    X, y = np.eye(3, dtype=dtype), np.arange(3)
+    net = fastnn.Network([3, 2, 3], loss="cross_entropy", dtype=dtype, random_state=0)
+    net.fit(X, y, batch_size=1)
+    net.fit(X, y, batch_size=2, optimizer="adam", validation_data=(X, y))
+    fastnn.explain(net, X[0], y[0])
+    functional.log_softmax(X)
+    functional.cross_entropy(X, y)
+    for kind in (np.asarray, scipy.sparse.csr_matrix):
+        fastnn.SGDClassifier(max_iter=1, tol=None).fit(kind(X), y)
+        fastnn.LogisticRegression(solver="saga", max_iter=1).fit(kind(X), y)
+    fastnn.LogisticRegression(solver="sgd", max_iter=1).fit(X, y)
+    for name in SYNTHETIC:
+        make(name, 2)

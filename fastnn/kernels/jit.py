@@ -44,6 +44,7 @@ import ctypes
 import functools
 import gc
 import hashlib
+import logging
 import pickle
 import threading
 import time
@@ -112,7 +113,7 @@ def kernel(function: Callable) -> Any:
     if JIT:
         with contextlib.suppress(AttributeError):
             compiler = dispatcher._compiler
-            compiler.compile = _compiled_as(_Whole, compiler.compile)
+            compiler.compile = _compiled_as(_Whole, _announced(dispatcher, compiler.compile))
         _enable_cache(dispatcher, FLAGS)
         KERNELS[f"{function.__module__}.{function.__qualname__}"] = dispatcher
     return dispatcher
@@ -299,6 +300,36 @@ def _compiled_as(library: type, compile: Callable) -> Callable:
             codegen._engine, codegen._library_class = saved
 
     return wrapped
+
+
+def _announced(dispatcher: Any, compile: Callable) -> Callable:
+    """Return ``compile`` that says, before the first kernel of a process, what takes so long.
+
+    It is one line on stderr, unless the program sets up logging or the level of "fastnn" in it.
+    """
+
+    def wrapped(args: Any, return_type: Any) -> Any:
+        folder = cache_folder(dispatcher)
+        _announce(
+            "fastnn compiles its kernels for this processor, and finds no folder to keep them in; "
+            "NUMBA_CACHE_DIR may name one"
+            if folder is None
+            else f"fastnn compiles its kernels for this processor, once: they are kept in {folder}"
+        )
+        return compile(args, return_type)
+
+    return wrapped
+
+
+@functools.cache
+def _announce(text: str) -> None:
+    """Say something, once."""
+    logging.getLogger("fastnn").warning(text)
+
+
+def cache_folder(dispatcher: Any) -> str | None:
+    """Return the folder in which a kernel's machine code is kept; None where there is none."""
+    return getattr(dispatcher._cache, "cache_path", None)
 
 
 @contextlib.contextmanager
