@@ -66,10 +66,9 @@ def ratio(prepare, reference):
         prepare()()
         reference()
 
-    # A process that has compiled a kernel itself ran it 6 to 25 % slower than one that loads it:
-    # a fork compiles, and this process loads what that has left in the cache.
+    # Some processes run a kernel up to 25 % slower, from start to end, wherever the arrays lie: one
+    # fork compiles, then each loads the machine code for itself, to pages of its own.
     _forked(both)
-    both()
     return statistics.median(_forked(_quartile_of_rounds, prepare, reference) for _ in range(FORKS))
 
 
@@ -97,6 +96,9 @@ def _quartile_of_rounds(prepare, reference):
     """Alternate the job and the reference; return the lower quartile of their ratios."""
     rng = np.random.default_rng()
     undisturbed, others = [], []
+    for _ in range(2):  # load kernels, and fill caches
+        prepare()()
+        reference()
     end = time.perf_counter() + SECONDS
     while (now := time.perf_counter()) < end or len(undisturbed) < ROUNDS:
         if now > end + SECONDS and len(undisturbed) + len(others) >= ROUNDS:
