@@ -21,7 +21,7 @@ def warmup(as_json: bool) -> None:
 
     They are kept in the cache folder (NUMBA_CACHE_DIR, if it is set), where every later run of
     this version on such a CPU finds them: all networks, estimators and functions, in both
-    precisions, on arrays and CSR matrices.
+    precisions, on arrays and CSR matrices; not the training of one network by several threads.
     """
     from fastnn.cli.display import print_json
     from fastnn.kernels.jit import KERNELS, CompileTimer, cache_folder
@@ -57,6 +57,7 @@ def _use_everything(dtype: str) -> None:
     import fastnn
     from fastnn import functional
     from fastnn.datasets import SYNTHETIC, make
+    from fastnn.orders import Shuffle
 
     X, y = np.eye(3, dtype=dtype), np.arange(3)
     net = fastnn.Network([3, 2, 3], loss="cross_entropy", dtype=dtype, random_state=0)
@@ -69,5 +70,8 @@ def _use_everything(dtype: str) -> None:
         fastnn.SGDClassifier(max_iter=1, tol=None).fit(kind(X), y)
         fastnn.LogisticRegression(solver="saga", max_iter=1).fit(kind(X), y)
     fastnn.LogisticRegression(solver="sgd", max_iter=1).fit(X, y)
+    many, halves = np.eye(20, dtype=dtype), np.arange(20) % 2
+    fastnn.SGDClassifier(max_iter=1, tol=None, early_stopping=True).fit(many, halves)
+    Shuffle(0, 2).rows(0, 2)
     for name in SYNTHETIC:
         make(name, 2)
