@@ -15,7 +15,6 @@ import numpy as np
 
 from fastnn.errors import DivergenceWarning, choose, number
 from fastnn.kernels import optimizers
-from fastnn.kernels.blocked import BLOCK
 from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
@@ -25,6 +24,7 @@ from fastnn.orders import NATURAL_ORDER, STORED, Order, draw_order, part_of
 from fastnn.parallel import Team, checkpoint, count_parts, team_of, train_batches
 from fastnn.schedules import Adaptive, Schedule
 
+BLOCK_ROWS = 0  # of exact per-sample SGD: the kernel chooses
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
 
@@ -200,15 +200,6 @@ def slice_rows(
     return max(1, int(_SLICE_FLOP * (8 if shared else 1) / flop))
 
 
-def block_rows(plan: Plan, rows: Rows) -> int:
-    """Return the rows of a block of exact per-sample SGD; 1 where the row form is faster.
-
-    Measured: the blocked form wins from about 64 inputs on.
-    """
-    wide = plan.sizes[0] >= 64 and plan.sizes[1] >= 8 and rows.indptr.size == 0
-    return BLOCK if wide else 1
-
-
 def is_linear(rule: Rule, rows: Rows) -> bool:
     """Return whether `train_samples_` makes the steps: linear in weights, velocities, gradient.
 
@@ -247,7 +238,6 @@ def train_epoch(
     size = slice_rows(plan, parameters.size, shared=parts > 1)
     samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
     large = batch_size > max(size, 1024)
-    block = block_rows(plan, rows)
     gradient = aligned_zeros((parts, 0 if samples else parameters.size), parameters.dtype)
     start = 0
     while start < n:
@@ -257,7 +247,7 @@ def train_epoch(
             numbers, first = part_of(order, start, stop)
             train_samples_(
                 plan, parameters, rows, targets, numbers, start - first, stop - first, rule, rate,
-                state.slots, block, totals,
+                state.slots, BLOCK_ROWS, totals,
             )  # fmt: skip
             state.t += stop - start
         else:

@@ -6,15 +6,15 @@ import reference
 import scipy.sparse
 
 from fastnn import Network, training
-from fastnn.kernels.blocked import BLOCK
-from fastnn.kernels.jit import JIT
+from fastnn.kernels.blocked import BLOCK, block_rows
+from fastnn.kernels.jit import JIT, kernel
 
 pytestmark = pytest.mark.kernel
 
 
 def fit(monkeypatch, block, sizes, precision, l2, weight):
     """Return parameters and losses after two epochs in blocks of a size."""
-    monkeypatch.setattr(training, "block_rows", lambda *_: block)
+    monkeypatch.setattr(training, "BLOCK_ROWS", block)
     rng = np.random.default_rng(5)
     n = 3 * BLOCK + 5 if JIT else BLOCK + 3
     X, y = rng.normal(size=(n, sizes[0])), rng.integers(0, sizes[-1], n)
@@ -107,7 +107,7 @@ def test_momentum_is_that_of_the_optimizer(
     weights = rng.random(n) if weight else None
     found = []
     for block, linear in ((1, True), (BLOCK, True), (1, False)):
-        monkeypatch.setattr(training, "block_rows", lambda *_, block=block: block)
+        monkeypatch.setattr(training, "BLOCK_ROWS", block)
         if not linear:
             monkeypatch.setattr(training, "is_linear", lambda *_: False)
         loss = "cross_entropy" if sizes[-1] > 1 else "squared_error"
@@ -121,14 +121,29 @@ def test_momentum_is_that_of_the_optimizer(
         np.testing.assert_allclose(parameters, found[2], rtol=0, atol=64 * eps)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "sparse", "expected"),
-    [((64, 32, 2), False, BLOCK), ((63, 32, 2), False, 1), ((64, 32, 2), True, 1)],
-)
-def test_the_blocked_form_is_taken_where_it_pays(sizes, sparse, expected):
-    from fastnn.inputs import check_rows
+@kernel
+def chosen(n_in, n_out, lanes, momentum):
+    return block_rows(n_in, n_out, lanes, 64 // lanes, momentum)
 
-    X = scipy.sparse.eye_array(sizes[0], format="csr") if sparse else np.eye(sizes[0])
-    net = Network(sizes, loss="cross_entropy")
-    rows = check_rows(X, sizes[0], net.dtype)
-    assert training.block_rows(net.plan, rows) == expected
+
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "lanes", "blocked"),
+    [
+        (2, 16, 16, False),
+        (20, 32, 16, False),
+        (8, 128, 16, False),
+        (64, 16, 16, False),
+        (784, 8, 16, False),
+        (3000, 8, 16, False),
+        (300, 16, 8, False),
+        (48, 64, 16, True),
+        (16, 256, 16, True),
+        (784, 16, 16, True),
+        (784, 128, 16, True),
+        (784, 128, 8, True),
+    ],
+)
+def test_the_blocked_form_is_taken_where_it_was_measured_to_pay(n_in, n_out, lanes, blocked):
+    assert chosen(n_in, n_out, lanes, False) == (BLOCK if blocked else 1)
+    if blocked:
+        assert chosen(n_in, n_out, lanes, True) == BLOCK

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from fastnn.kernels.gemm import gemm_nn_, gemm_nt_, gemm_tn_
 from fastnn.kernels.jit import helper
-from fastnn.kernels.packed import bias_update_, padded
+from fastnn.kernels.packed import SUMS, bias_update_, padded, turns
 from fastnn.kernels.plan import row_number
 from fastnn.kernels.row import combine_, copy_
 from fastnn.kernels.simd import prefetch_
@@ -29,6 +29,11 @@ from fastnn.kernels.views import LINE_BYTES, constant, offset, vector
 BLOCK = 16
 #: Numbers of a slice of ``W``, which stays in the first cache between its two uses.
 SLICE = 8192
+#: The cost model, in ns where a core makes 250 GFLOP/s in float32; only their ratios matter.  The
+#: row form takes so long for a vector of weights in the first cache, or beyond so many bytes:
+NEAR, FAR, CACHE = 0.8, 1.7, 40 * 1024
+#: The blocked form for a row, a vector of weights, and a byte of the row (``x_s . x_t``, copying).
+PER_ROW, PER_VECTOR, PER_BYTE = 25.0, 0.38, 0.175
 #: Numbers kept of a power of ``M``.
 POWER = 6
 
@@ -70,6 +75,18 @@ class Blocks(NamedTuple):
     gram: Any
     powers: Any
     transposed: Any
+
+
+@helper
+def block_rows(n_in, n_out, lanes, itemsize, momentum):
+    """Return the rows of a block, or 1 where the row form is expected to take less time."""
+    matrices = 2 if momentum else 1
+    by_rows = n_in * padded(n_out, lanes) // lanes * matrices
+    read = by_rows
+    if turns(0, n_in, n_out, lanes):
+        read = (n_out * padded(n_in, lanes) + SUMS * padded(n_out, lanes)) // lanes * matrices
+    row = read * (FAR if read * lanes * itemsize > CACHE else NEAR)
+    return BLOCK if PER_ROW + by_rows * PER_VECTOR + n_in * itemsize * PER_BYTE < row else 1
 
 
 @helper
