@@ -111,7 +111,7 @@ def _product_vectors_(
     _inside(m, n, C, c0, ldc, 1)
     a, b, c = offset(A, a0), offset(B, b0), offset(C, c0)
     start, gate = only_if(begin, offset(S, s0)), only_if(gated, offset(G, c0))
-    least = constant(floor, C[c0])
+    least = constant(floor, c[0])
     narrow = n > 0 and is_narrow(n, c) and ldc == n and (turned or ldb == n)
     if narrow and a_column == 1 and (lds == n or lds == 0):
         _narrow_product_(m, n, k, a, a_row, b, ldb, turned, c, start, lds, gate, least)
