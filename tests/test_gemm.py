@@ -27,8 +27,8 @@ def tn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
 
 
 @kernel
-def nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack):
-    gemm.gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack)
+def nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
+    gemm.gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate)
 
 
 @kernel
@@ -117,10 +117,7 @@ def test_product(form, accumulate, padding, precision):
         start = C.matrix.astype("f8") if accumulate else 0.0
         before = C.guards()
         arguments = [m, n, k, *A.where, *B.where, *C.where, accumulate]
-        if form == "nt":
-            nt_(*arguments, C.flat)
-        else:
-            (tn_ if form == "tn" else nn_)(*arguments)
+        {"nn": nn_, "tn": tn_, "nt": nt_}[form](*arguments)
         left = A.matrix.T if form == "tn" else A.matrix
         check(C, before, left, B.matrix.T if form == "nt" else B.matrix, start)
 

@@ -57,8 +57,6 @@ class Blocks(NamedTuple):
         Of each row t: 1, then ``x_s . x_t``.
     powers
         Of each t: ``M^t`` by rows, then ``-M^t q``; `POWER` numbers.
-    transposed
-        A slice of ``X``.
     """
 
     rows: int
@@ -74,7 +72,6 @@ class Blocks(NamedTuple):
     pushes: Any
     gram: Any
     powers: Any
-    transposed: Any
 
 
 @helper
@@ -100,7 +97,7 @@ def block_size(n_in, width, rows, lanes):
     """Return the numbers that `divide` divides."""
     if rows == 1:
         return 0
-    across = 2 * padded(n_in, lanes) + 2 * width + padded(rows + 1, lanes) + slice_rows(width)
+    across = 2 * padded(n_in, lanes) + 2 * width + padded(rows + 1, lanes)
     return rows * across + (rows + 1) * (2 * width + POWER)
 
 
@@ -114,11 +111,9 @@ def divide(memory, n_in, width, rows, lanes, itemsize):
     steps = offset(drift, rows * width)
     pushes = offset(steps, (rows + 1) * width)
     gram = offset(pushes, (rows + 1) * width)
-    transposed = offset(gram, rows * pitch)
-    powers = offset(transposed, rows * slice_rows(width))
+    powers = offset(gram, rows * pitch)
     return Blocks(
-        rows, n_in, width, pitch, line, memory, before, Z, drift, steps, pushes, gram, powers,
-        transposed,
+        rows, n_in, width, pitch, line, memory, before, Z, drift, steps, pushes, gram, powers
     )  # fmt: skip
 
 
@@ -195,10 +190,7 @@ def pass_(job, params, velocity, blocks, momentum, n_before, size, before, X):
                 gemm_nn_(
                     size, n_out, k, X, p, ldx, velocity, at, n_out, blocks.drift, 0, width, p > 0
                 )  # fmt: skip
-            gemm_nt_(
-                size, size, k, X, p, ldx, X, p, ldx, blocks.gram, 1, pitch, p > 0,
-                blocks.transposed,
-            )  # fmt: skip
+            gemm_nt_(size, size, k, X, p, ldx, X, p, ldx, blocks.gram, 1, pitch, p > 0)
 
 
 @helper

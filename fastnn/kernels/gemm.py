@@ -58,7 +58,7 @@ def gemm_tn_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
 
 
 @helper
-def gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, pack):
+def gemm_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate):
     """Write ``C = A B^T``, or add to C, with A (m, k), B (n, k) and C (m, n)."""
     product_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, C, False)
 
