@@ -63,7 +63,7 @@ def samples_table(dtype: str, quick: bool) -> Table:
         task = Training(sizes, n // 10 if quick else n, "sigmoid", dtype, learning_rate=rate)
         cases.append(Case(name_of(task), task, goals))
     title = "exact per-sample SGD: sigmoid, softmax (FANN: squared error)"
-    return Table(title, "FMA peak", cases, some("jax torch sklearn fann"))
+    return Table(title, "FMA peak", cases, some("jax jax-tuned torch sklearn fann"))
 
 
 def batch_task(sizes: tuple[int, ...], batch: int, n: int, dtype: str) -> Training:
@@ -85,7 +85,9 @@ def batches_table(dtype: str, quick: bool) -> Table:
     for sizes, batch, n, goals, limit_goal in rows:
         task = batch_task(sizes, batch, batch * (n // batch // 8) if quick else n, dtype)
         cases.append(Case(name_of(task), task, goals, limit_goal))
-    return Table("mini-batches with Adam: relu", "FMA peak", cases, some("jax torch sklearn"))
+    return Table(
+        "mini-batches with Adam: relu", "FMA peak", cases, some("jax jax-tuned torch sklearn")
+    )
 
 
 def linear_table(dtype: str | None, quick: bool) -> Table:

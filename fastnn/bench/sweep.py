@@ -45,7 +45,7 @@ def sweep_table(
         )
         cases.append(Case(name_of(task), task))
     title = "per-sample SGD, or mini-batches with Adam: relu, softmax"
-    return Table(title, "FMA peak", cases, some("jax torch"))
+    return Table(title, "FMA peak", cases, some("jax jax-tuned torch"))
 
 
 def behind(rows: Iterable[Row]) -> list[Row]:

@@ -43,6 +43,6 @@ def read(x, passes):
     """Read a vector ``passes`` times, as a sum; ``x.nbytes * passes`` bytes in all."""
     total = x.dtype.type(0)
     for _ in range(passes):
-        for value in x:
-            total += value
+        for i in range(x.size):  # an iterator over the vector would not become vector code
+            total += x[i]
     return total

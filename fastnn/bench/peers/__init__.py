@@ -1,6 +1,7 @@
 """Those who race: fastnn, and the other libraries where they are installed."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastnn.bench.peers import fann, jax_scan, ours, scikit_learn, torch_loop
@@ -29,6 +30,7 @@ class Peer(NamedTuple):
 
 PEERS: dict[str, Peer] = {
     "jax": Peer("JAX scan", jax_scan.missing, jax_scan.contender),
+    "jax-tuned": Peer("JAX tuned", jax_scan.missing, partial(jax_scan.contender, tuned=True)),
     "torch": Peer("PyTorch", torch_loop.missing, torch_loop.contender),
     "sklearn": Peer("scikit-learn", scikit_learn.missing, scikit_learn.contender),
     "fann": Peer("FANN", fann.missing, fann.contender, fann.task),
