@@ -1,16 +1,23 @@
 """`Network`: the thin class over the kernels.  It needs no scikit-learn."""
 
-import itertools
 import math
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from fastnn import initializers
+from fastnn.arguments import (
+    check_activation,
+    check_callbacks,
+    check_dropout,
+    check_dtype,
+    check_loss_parameter,
+    check_random_state,
+    check_sizes,
+)
 from fastnn.errors import DivergenceWarning, boolean, choose, integer, number
 from fastnn.inputs import as_numbers, check_finite, check_rows, check_targets, n_rows
 from fastnn.kernels import activations, losses
@@ -20,6 +27,7 @@ from fastnn.memory import aligned_zeros
 from fastnn.online import OneRow, all_finite
 from fastnn.parallel import count_threads, team_of
 from fastnn.progress import ProgressBar
+from fastnn.replicas import check_replicas
 from fastnn.schedules import Schedule, as_schedule
 from fastnn.training import (
     NATURAL_ORDER,
@@ -32,8 +40,6 @@ from fastnn.training import (
     sum_gradients,
     train,
 )
-
-PRECISIONS = ("float32", "float64")
 
 _TRANSIENT = ("plan", "_row")
 _REAL = (int, float, np.integer, np.floating)
@@ -123,19 +129,19 @@ class Network:
         loss_parameter: float | None = None,
         loss_scale: float = 1.0,
     ) -> None:
-        sizes = _check_sizes(layer_sizes)
+        sizes = check_sizes(layer_sizes)
         self.layer_sizes = sizes
-        self.activation = _check_activation(activation, len(sizes) - 2)
+        self.activation = check_activation(activation, len(sizes) - 2)
         self.loss_name = choose("loss", loss, losses.TABLE)
-        self.loss_parameter = _check_loss_parameter(loss, loss_parameter)
+        self.loss_parameter = check_loss_parameter(loss, loss_parameter)
         self.loss_scale = number("loss_scale", loss_scale, low=0, closed="neither")
         if loss == "cross_entropy" and sizes[-1] < 2:
             raise ValueError(
                 "cross_entropy needs at least 2 outputs, one per class, got 1; "
                 'use loss="log_loss" with one output for two classes'
             )
-        self.dtype = _check_dtype(dtype)
-        self._rng = _check_random_state(random_state)
+        self.dtype = check_dtype(dtype)
+        self._rng = check_random_state(random_state)
         self._lay_out()
         self._parameters = aligned_zeros(int(self.plan.biases[-1]) + sizes[-1], self.dtype)
         for W in self.weights:
@@ -326,6 +332,7 @@ class Network:
         callbacks: Sequence[Callable[[Progress], object]] = (),
         verbose: bool = False,
         n_jobs: int | None = None,
+        replicas: int = 1,
         **optimizer_options: Any,
     ) -> History:
         """Train on rows of ``X`` and targets ``y``, from the parameters as they stand.
@@ -384,6 +391,12 @@ class Network:
             Threads that share each batch of 64 rows or more, as scikit-learn counts them: -1 is
             all cores, None one.  The result is the same to the bit for every number; with None
             it may differ in rounding, because a batch is then summed in one go.
+        replicas : int
+            With more than 1, parallel per-sample SGD: so many copies of the parameters make exact
+            steps on rows of their own, by ``n_jobs`` threads, and are averaged some times in an
+            epoch.  The result depends on their number, not on that of threads.  At the same rate
+            an epoch leads a K-th of exact SGD's way, with a K-th of its noise; up to K times the
+            rate makes up for it.  See `fastnn.replicas`.
         **optimizer_options
             ``momentum``; ``beta_1``, ``beta_2``, ``epsilon``; ``rho``: the optimiser's own.
 
@@ -444,6 +457,9 @@ class Network:
         if warm_start and previous is not None and previous[0] == optimizer:
             state = previous[1]
         self._optimizer_state = (optimizer, state)
+        copies = check_replicas(
+            replicas, size, optimizer, rule, rates, rows.indptr.size > 0
+        )  # fmt: skip
         plan = self.plan
         if rates.any():
             plan = plan._replace(dropout=rates, seed=int(self._rng.integers(2**63)))
@@ -463,6 +479,7 @@ class Network:
                 callbacks=[*hooks, *bar],
                 plan=plan,
                 threads=threads,
+                replicas=copies,
             )  # fmt: skip
         finally:
             for shown in bar:
@@ -501,94 +518,3 @@ class Network:
         self.__dict__.update(state)
         self._row = None
         self._lay_out()
-
-
-def _check_sizes(layer_sizes: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(layer_sizes)
-    except TypeError:
-        raise TypeError(f"layer_sizes must be a sequence, got {layer_sizes!r}") from None
-    if len(sizes) < 2:
-        raise ValueError(f"layer_sizes needs an input and an output size, got {sizes}")
-    sizes = tuple(integer("each of layer_sizes", size) for size in sizes)
-    n_parameters = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
-    if n_parameters * 8 > sys.maxsize:
-        raise ValueError(
-            f"layer_sizes must make at most {sys.maxsize // 8} parameters, got {n_parameters}"
-        )
-    return sizes
-
-
-def _check_activation(activation: Any, n_hidden: int) -> tuple[str, ...]:
-    if isinstance(activation, str):
-        activation = (choose("activation", activation, activations.CODES),) * n_hidden
-    expected = f"activation must be one name or one per hidden layer ({n_hidden})"
-    try:
-        names = tuple(activation)
-    except TypeError:
-        raise TypeError(f"{expected}, got {activation!r}") from None
-    if len(names) != n_hidden:
-        raise ValueError(f"{expected}, got {len(names)}")
-    return tuple(choose("activation", name, activations.CODES) for name in names)
-
-
-def check_dropout(dropout: Any, input_dropout: Any, n_hidden: int) -> np.ndarray:
-    """Return the rate at which each layer's inputs are dropped out: features, hidden layers.
-
-    Raises
-    ------
-    ValueError, TypeError
-        A rate outside [0, 1), or another number of rates than hidden layers.
-    """
-    one = np.ndim(dropout) == 0
-    given = [
-        number("dropout", rate, low=0, high=1, closed="left")
-        for rate in ([dropout] if one else dropout)
-    ]
-    if not one and len(given) != n_hidden:
-        raise ValueError(
-            f"dropout must be one rate or one per hidden layer ({n_hidden}), got {len(given)}"
-        )
-    first = number("input_dropout", input_dropout, low=0, high=1, closed="left")
-    return np.array([first, *(given * n_hidden if one else given)])
-
-
-def _check_loss_parameter(loss: str, value: float | None) -> float:
-    spec = losses.TABLE[loss].parameter
-    if spec is None:
-        if value is not None:
-            raise ValueError(f"loss {loss!r} has no parameter, got loss_parameter={value!r}")
-        return 0.0
-    name, default, low, high = spec
-    if value is None:
-        return default
-    return number(f"loss_parameter ({name})", value, low=low, high=high, closed="neither")
-
-
-def _check_dtype(dtype: Any) -> np.dtype:
-    try:
-        name = None if dtype is None else np.dtype(dtype).name
-    except TypeError:
-        name = None
-    if name not in PRECISIONS:
-        raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}; got {dtype!r}")
-    return np.dtype(name)
-
-
-def _check_random_state(random_state: Any) -> np.random.Generator:
-    try:
-        return np.random.default_rng(random_state)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "random_state must be None, an integer from 0 or a numpy.random.Generator, got "
-            f"{random_state!r}"
-        ) from None
-
-
-def check_callbacks(callbacks: Any) -> list[Callable[[Progress], object]]:
-    """Return the callbacks as a list, or raise TypeError if they are not a sequence of them."""
-    many = isinstance(callbacks, Iterable) and not callable(callbacks)
-    found = list(callbacks) if many else []
-    if not many or not all(callable(callback) for callback in found):
-        raise TypeError(f"callbacks must be a sequence of callables, got {callbacks!r}")
-    return found

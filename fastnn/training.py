@@ -22,9 +22,9 @@ from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
 from fastnn.orders import NATURAL_ORDER, STORED, Order, draw_order, part_of
 from fastnn.parallel import Team, checkpoint, count_parts, team_of, train_batches
+from fastnn.replicas import BLOCK_ROWS, Replicas
 from fastnn.schedules import Adaptive, Schedule
 
-BLOCK_ROWS = 0  # of exact per-sample SGD: the kernel chooses
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
 
@@ -223,13 +223,14 @@ def train_epoch(
     state: OptimizerState,
     on_slice: Callable[[int, float], None] | None = None,
     team: Team | None = None,
+    replicas: Replicas | None = None,
 ) -> float:
     """Train one epoch over ``n`` rows in ``order``; return the mean objective.
 
     Batches of one without dropout, with a rule that `is_linear`, run as exact per-sample SGD; with
     every optimiser their steps are in proportion to the row's weight, which a mean would cancel.
     Writes ``parameters`` and ``state``.  Stops early with NaN when the objective is no longer
-    finite.
+    finite.  ``replicas`` share the rows of exact per-sample SGD.
     """
     totals = np.zeros(2)
     if batch_size == 1:
@@ -243,12 +244,19 @@ def train_epoch(
     while start < n:
         checkpoint()
         if samples:
-            stop = min(start + size, n)
-            numbers, first = part_of(order, start, stop)
-            train_samples_(
-                plan, parameters, rows, targets, numbers, start - first, stop - first, rule, rate,
-                state.slots, BLOCK_ROWS, totals,
-            )  # fmt: skip
+            if replicas is None:
+                stop = min(start + size, n)
+                numbers, first = part_of(order, start, stop)
+                train_samples_(
+                    plan, parameters, rows, targets, numbers, start - first, stop - first, rule,
+                    rate, state.slots, BLOCK_ROWS, totals,
+                )  # fmt: skip
+            else:
+                stop = start + replicas.rows(n - start, size)
+                replicas.train(
+                    team, plan, parameters, rows, targets, order, start, stop, rule, rate,
+                    state.slots, size, totals,
+                )  # fmt: skip
             state.t += stop - start
         else:
             batch_end = min(start - start % batch_size + batch_size, n)
@@ -413,12 +421,14 @@ def train(
     callbacks: Sequence[Callable[[Progress], object]] = (),
     plan: Plan | None = None,
     threads: int | None = None,
+    replicas: int = 1,
 ) -> History:
     """Train ``network`` for up to ``epochs`` epochs.
 
     Rows of weight 0 are left out.  ``rng`` draws the order of each epoch; None keeps the rows'
-    own.  ``plan`` is the network's with the rates and the seed of dropout; None for none.  Ctrl-C
-    and divergence warn and keep the last whole, finite parameters.
+    own.  ``plan`` is the network's with the rates and the seed of dropout; None for none.  Several
+    ``replicas`` need exact per-sample SGD.  Ctrl-C and divergence warn and keep the last whole,
+    finite parameters.
 
     Returns
     -------
@@ -431,6 +441,7 @@ def train(
     count = n if present is None else present.size
     watch = _Watch(stopping, schedule, learning_rate)
     finite = parameters.copy(), state.slots.copy(), state.t
+    copies = None if replicas == 1 else Replicas(replicas, parameters, state.slots)
     hooks = [callback.on_slice for callback in callbacks if hasattr(callback, "on_slice")]
     progress = Progress(network, 0, epochs, 0, count, math.nan, history)
 
@@ -448,7 +459,7 @@ def train(
                 begin, compiled = time.perf_counter(), timer.seconds
                 loss = train_epoch(
                     plan._replace(origin=history.samples), parameters, rows, targets, order,
-                    count, batch_size, rule, rate, state, on_slice, team,
+                    count, batch_size, rule, rate, state, on_slice, team, copies,
                 )  # fmt: skip
                 seconds = time.perf_counter() - begin - (timer.seconds - compiled)
                 if not (math.isfinite(loss) and np.isfinite(parameters).all()):

@@ -515,7 +515,7 @@ def test_sweep_says_where_fastnn_is_slower(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "'nothing' is not one of samples, batches, linear, predict, threads"),
+        (["nothing"], "'nothing' is not one of samples, batches, linear, predict, threads, "),
         (["--peer", "caffe"], "'caffe' is not one of jax, jax-tuned, torch, sklearn, fann"),
         (["--sweep", "samples"], "--sweep has a table of its own"),
         (["--rounds", "0"], "0 is not in the range"),

@@ -4,6 +4,7 @@ Rows enough that an epoch is more than its overhead, and that linear models have
 the caches hold; a quick run takes a tenth.
 """
 
+import functools
 import inspect
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from fastnn.bench.tasks import Dense, Linear, Prediction, Training
 
 #: Threads of the table of threads.
 THREADS = 2
+#: How far final losses of replicas and of exact SGD may be apart, as a share of what was learned.
+REPLICAS_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,39 @@ def threads_table(dtype: str, quick: bool) -> Table:
         task = batch_task(sizes, 128, n // 8 if quick else n, dtype)
         threaded = lambda task: ours.Train(task, n_jobs=THREADS)  # noqa: E731
         cases.append(Case(name_of(task), task, {"one": 1.7}, ours=threaded))
+    title = f"mini-batches with Adam, n_jobs={THREADS}: relu"
+    return _against_one_thread(title, cases, "n_jobs")
+
+
+def replicas_table(dtype: str, quick: bool) -> Table:
+    """Per-sample SGD by averaged replicas, at as many times the rate, against exact SGD."""
+    rows: list[tuple] = [
+        ((2, 16, 2), 400_000, 0.05),
+        ((20, 32, 2), 100_000, 0.02),
+        ((64, 64, 10), 50_000, 0.01),
+        ((784, 128, 10), 10_000, 0.002),
+    ]
+    cases = []
+    for sizes, n, rate in rows:
+        task = Training(
+            sizes, n // 4 if quick else n, "sigmoid", dtype, learning_rate=rate,
+            tolerance=REPLICAS_TOLERANCE,
+        )  # fmt: skip
+        options = {"replicas": THREADS, "n_jobs": THREADS, "learning_rate": THREADS * rate}
+        replicated = functools.partial(ours.Train, **options)
+        cases.append(Case(name_of(task), task, {"one": 1.8}, ours=replicated))
+    title = f"per-sample SGD, replicas={THREADS}, n_jobs={THREADS}: sigmoid, softmax"
+    return _against_one_thread(title, cases, "replicas")
+
+
+def _against_one_thread(title: str, cases: list[Case], option: str) -> Table:
+    """Return a table of fits with several threads, which need an ``option`` of `Network.fit`."""
     missing = None
-    if "n_jobs" not in inspect.signature(fastnn.Network.fit).parameters:
-        missing = "Network.fit has no n_jobs"
+    if option not in inspect.signature(fastnn.Network.fit).parameters:
+        missing = f"Network.fit has no {option}"
     elif cores() < THREADS:
         missing = f"this process has one core, and {THREADS} are needed"
     one = Peer("one thread", lambda: None, ours.contender)
-    title = f"mini-batches with Adam, n_jobs={THREADS}: relu"
     return Table(title, "FMA peak of one core", cases, {"one": one}, missing)
 
 
@@ -142,6 +171,7 @@ TABLES = {
     "linear": linear_table,
     "predict": predict_table,
     "threads": threads_table,
+    "replicas": replicas_table,
 }
 
 

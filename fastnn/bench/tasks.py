@@ -50,18 +50,20 @@ def pack(layers: Any) -> np.ndarray:
     return np.concatenate([np.asarray(part).ravel() for layer in layers for part in layer])
 
 
-def compare_losses(start: float, ours: float, theirs: float) -> str | None:
+def compare_losses(
+    start: float, ours: float, theirs: float, tolerance: float = TOLERANCE
+) -> str | None:
     """Return why two final losses are not those of one training; None if they are."""
     fall = start - ours
     if not fall > LEARNED * abs(start):
         return f"nothing was learned: the loss went from {start:.6g} to {ours:.6g}"
     difference = abs(theirs - ours)
-    if difference <= TOLERANCE * fall:
+    if difference <= tolerance * fall:
         return None
     share = 100 * difference / fall
     return (
         f"its final loss is {theirs:.6g}, that of fastnn {ours:.6g}; the difference is "
-        f"{share:.2g} % of what was learned, more than {100 * TOLERANCE:g} %"
+        f"{share:.2g} % of what was learned, more than {100 * tolerance:g} %"
     )
 
 
@@ -131,12 +133,15 @@ class Training(Dense):
     learning_rate : float
     batch_size : int
         Rows a step; 1 is exact per-sample SGD.
+    tolerance : float
+        Largest difference of two final losses, as a share of what training took off the loss.
     """
 
     loss: str = "cross_entropy"
     optimizer: str = "sgd"
     learning_rate: float = 0.01
     batch_size: int = 1
+    tolerance: float = TOLERANCE
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -180,7 +185,7 @@ class Training(Dense):
     def disagreement(self, ours: np.ndarray, theirs: np.ndarray) -> str | None:
         """Return in what two trained parameter vectors differ; None if they are one training's."""
         start = self.value(self.initial)
-        return compare_losses(start, self.value(ours), self.value(theirs))
+        return compare_losses(start, self.value(ours), self.value(theirs), self.tolerance)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from fastnn.network import check_callbacks
+from fastnn.arguments import check_callbacks
 from fastnn.progress import ProgressBar
 from fastnn.training import Progress
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.arguments import check_dropout
 from fastnn.kernels import optimizers
 from fastnn.kernels.plan import Plan, Rule
-from fastnn.network import check_dropout
 from fastnn.schedules import Adaptive, Schedule, as_schedule
 from fastnn.training import OptimizerState, make_rule
 

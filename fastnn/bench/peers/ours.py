@@ -35,15 +35,12 @@ class Train:
         """Train for so many epochs."""
         task = self._task
         self._net = network(task, task.loss)
-        self._net.fit(
-            task.X,
-            self._y,
-            optimizer=task.optimizer,
-            learning_rate=task.learning_rate,
-            batch_size=task.batch_size,
-            epochs=times,
-            **self._options,
-        )
+        options = {
+            "optimizer": task.optimizer,
+            "learning_rate": task.learning_rate,
+            "batch_size": task.batch_size,
+        }
+        self._net.fit(task.X, self._y, epochs=times, **options | self._options)
 
     def result(self) -> np.ndarray:
         """Return the parameters."""
