@@ -33,6 +33,16 @@ def products(n, X, W, out):
 
 
 @kernel
+def pack(n, row, W):
+    row_block.pack_(n, lanes_of(pointer(row)), pointer(row), pointer(W))
+
+
+@kernel
+def unpack(n, W, row):
+    row_block.unpack_(n, lanes_of(pointer(W)), pointer(W), pointer(row))
+
+
+@kernel
 def add(n, X, c, W):
     x0, x1, x2, x3 = pointer(X[0]), pointer(X[1]), pointer(X[2]), pointer(X[3])
     row_block.add_rows_(n, x0, x1, x2, x3, x0, x1, pointer(c), pointer(W))
@@ -52,22 +62,24 @@ def test_products_of_a_block(n, precision, eps, rng):
     whole = -(-n // lanes(np.zeros(1, precision))) * lanes(np.zeros(1, precision))
     X = np.full((4, n + 1), np.nan, precision)
     X[:, :n] = rng.normal(size=(4, n))
+    w, found = rng.normal(size=n).astype(precision), np.empty(n, precision)
     W = np.zeros(whole + 1, precision)
-    W[:n] = rng.normal(size=n)
     W[-1] = 77
+    pack(n, w, W)
+    assert np.count_nonzero(W[:-1]) == n
     out = np.full(row_block.N_PRODUCTS, 9, precision)
     products(n, X, W, out)
     exact = X[:, :n].astype(float)
-    expected = [x @ W[:n] for x in exact]
+    expected = [x @ w for x in exact]
     expected += [exact[r] @ exact[s] for r, s in row_block.PAIRS]
     np.testing.assert_allclose(out[: len(expected)], expected, rtol=0, atol=8 * eps * (n + 4))
 
     c = np.array([0.5, -1, 2, 0], precision)
-    expected = W[:n] + c @ exact
     add(n, X, c, W)
-    np.testing.assert_allclose(W[:n], expected, rtol=0, atol=16 * eps)
+    unpack(n, W, found)
+    np.testing.assert_allclose(found, w + c @ exact, rtol=0, atol=16 * eps)
     assert W[-1] == 77
-    assert not W[n:-1].any()
+    assert np.count_nonzero(W[:-1]) == n
 
 
 @pytest.mark.parametrize("name", linear_losses.TABLE)

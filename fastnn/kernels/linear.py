@@ -33,8 +33,16 @@ from fastnn.kernels.linear_row import (
     row_truncate_,
 )
 from fastnn.kernels.packed import padded
-from fastnn.kernels.row import copy_, lanes_of
-from fastnn.kernels.row_block import BLOCK, N_PRODUCTS, PAIRS, add_rows_, block_products_
+from fastnn.kernels.row import lanes_of
+from fastnn.kernels.row_block import (
+    BLOCK,
+    N_PRODUCTS,
+    PAIRS,
+    add_rows_,
+    block_products_,
+    pack_,
+    unpack_,
+)
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.views import aligned, constant, keep_alive, offset, pointer
 
@@ -246,13 +254,6 @@ def finish_(model):
     state[AVERAGE_A], state[AVERAGE_B], state[SCALE] = 0, 1, 1
 
 
-@helper
-def copy_row_(d, V, W):
-    """Write the first ``d`` numbers of ``V`` to ``W``."""
-    for j in range(d):
-        W[j] = V[j]
-
-
 @kernel
 def train_rows_(rule, model, rows, y, weight, order, start, stop):
     """Make one step for each of rows ``order[start:stop]`` in turn, for one output.
@@ -278,7 +279,9 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     d = model.W.shape[1]
     averaging = model.A.size > 0
     blocked = not (X.sparse or rule.truncate)
-    width = padded(d, lanes_of(X.dense)) if blocked else 0
+    lanes = lanes_of(X.dense)
+    width = padded(d, lanes) if blocked else 0
+    size = width if blocked else d
     work = np.zeros(2 * width + N_PRODUCTS + 3 * X.line + 2 * SCORES, model.W.dtype)
     products = aligned(work)
     c, e = offset(products, N_PRODUCTS), offset(products, N_PRODUCTS + BLOCK)
@@ -287,10 +290,10 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     V, A, q = pointer(model.W), pointer(model.A), pointer(model.q)
     if blocked:
         V = offset(targets, SCORES)
-        copy_(d, pointer(model.W), V)
+        pack_(d, lanes, pointer(model.W), V)
         if averaging:
             A = offset(V, width)
-            copy_(d, pointer(model.A), A)
+            pack_(d, lanes, pointer(model.A), A)
 
     epsilon = constant(rule.epsilon, like)
     zero = constant(0, like)
@@ -302,7 +305,7 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
         scale, u, average_a, average_b = 1.0, 0.0, 0.0, 1.0
     if blocked and rule.watch_penalty:  # anew, for rounding adds up over blocks
         total = zero
-        for j in range(d):
+        for j in range(width):
             total += V[j] * V[j]
         squares = float(total) * scale * scale
     ahead = min(max(AHEAD_BYTES // (d * model.W.itemsize) // BLOCK, 1), AHEAD_BLOCKS) * BLOCK
@@ -372,7 +375,7 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
                     constant(average_a, like),
                     constant(average_b, like),
                 )
-                fold_(d, f, a, constant(1, like) / b, V, A, averaging)
+                fold_(size, f, a, constant(1, like) / b, V, A, averaging)
                 z1, z2, z3 = z1 * f, z2 * f, z3 * f
                 average_a, average_b, scale = 0.0, 1.0, 1.0
             slope = row_slope(rule, z, X.y[i], epsilon, row_size)
@@ -424,12 +427,12 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
 
     if rule.whole:
         f, a, b = constant(scale, like), constant(average_a, like), constant(average_b, like)
-        fold_(d, f, a, constant(1, like) / b, V, A, averaging)
+        fold_(size, f, a, constant(1, like) / b, V, A, averaging)
         average_a, average_b, scale = 0.0, 1.0, 1.0
     if blocked:
-        copy_row_(d, V, pointer(model.W))
+        unpack_(d, lanes, V, pointer(model.W))
         if averaging:
-            copy_row_(d, A, pointer(model.A))
+            unpack_(d, lanes, A, pointer(model.A))
     model.b[0], model.a[0] = bias, average_bias
     state[T], state[SCALE], state[U] = t, scale, u
     state[AVERAGE_A], state[AVERAGE_B] = average_a, average_b

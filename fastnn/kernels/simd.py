@@ -104,6 +104,15 @@ class Emitter:
             "<", ir.Constant(kind, list(range(self.lanes))), self.spread(narrow)
         )
 
+    def some(self, start: ir.Value, count: ir.Value) -> ir.Value:
+        """Return the mask of ``count`` lanes from lane ``start`` on, both int64."""
+        kind = ir.VectorType(self.index, self.lanes)
+        first, size = (
+            x if x.type == self.index else self.builder.trunc(x, self.index) for x in (start, count)
+        )
+        lane = self.builder.sub(ir.Constant(kind, list(range(self.lanes))), self.spread(first))
+        return self.builder.icmp_unsigned("<", lane, self.spread(size))
+
     def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
         """Load a vector; lanes outside the mask are zero and their memory is not touched."""
         pointer = self.builder.bitcast(address, self.vector.as_pointer())
