@@ -18,6 +18,29 @@ def test_an_order_visits_every_row_once_however_it_is_cut(n):
     np.testing.assert_array_equal(np.concatenate(cut), whole)
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 300])
+def test_a_drawn_order_visits_every_row_once(n, monkeypatch):
+    monkeypatch.setattr(orders, "FEW", 0)
+    rng = np.random.default_rng(3)
+    for present in (None, np.arange(0, 5 * n, 5)):
+        order = orders.draw_order(rng, present, n)
+        expected = np.arange(n) if present is None else present
+        np.testing.assert_array_equal(np.sort(order), expected)
+        assert order is not present
+    again = orders.draw_order(np.random.default_rng(3), None, n)
+    np.testing.assert_array_equal(again, orders.draw_order(np.random.default_rng(3), None, n))
+
+
+def test_shuffles_look_random(monkeypatch):
+    monkeypatch.setattr(orders, "FEW", 0)
+    rng, n, draws = np.random.default_rng(0), 6, 3000
+    drawn = np.array([orders.draw_order(rng, None, n) for _ in range(draws)])
+    for time in range(n):  # each row is there equally often: chi-square, 5 degrees of freedom
+        seen = np.bincount(drawn[:, time], minlength=n)
+        assert ((seen - draws / n) ** 2 / (draws / n)).sum() < 30
+    assert abs((np.diff(drawn, axis=1) == 1).mean() - 1 / n) < 0.02
+
+
 def test_orders_look_random():
     n, keys = 10, 2000
     drawn = np.array([Shuffle(key, n).rows(0, n) for key in range(keys)])

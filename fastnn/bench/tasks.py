@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from fastnn.orders import draw_order, part_of
+
 SEED = 0
 
 #: Largest difference of two final losses, as a share of what training took off the loss: room for
@@ -161,7 +163,7 @@ class Training(Dense):
         """Return the order of the rows in each epoch, those that `Network.fit` draws."""
         rng, drawn = self._drawn
         while len(drawn) < epochs:
-            drawn.append(rng.permutation(self.n))
+            drawn.append(part_of(draw_order(rng, None, self.n), 0, self.n)[0])
         return drawn[:epochs]
 
     @property

@@ -57,7 +57,7 @@ def _use_everything(dtype: str) -> None:
     import fastnn
     from fastnn import functional
     from fastnn.datasets import SYNTHETIC, make
-    from fastnn.orders import Shuffle
+    from fastnn.orders import FEW, STORED, draw_order, part_of
 
     X, y = np.eye(3, dtype=dtype), np.arange(3)
     net = fastnn.Network([3, 2, 3], loss="cross_entropy", dtype=dtype, random_state=0)
@@ -72,6 +72,7 @@ def _use_everything(dtype: str) -> None:
     fastnn.LogisticRegression(solver="sgd", max_iter=1).fit(X, y)
     many, halves = np.eye(20, dtype=dtype), np.arange(20) % 2
     fastnn.SGDClassifier(max_iter=1, tol=None, early_stopping=True).fit(many, halves)
-    Shuffle(0, 2).rows(0, 2)
+    for rows in (FEW, STORED):
+        part_of(draw_order(np.random.default_rng(), None, rows + 1), 0, 1)
     for name in SYNTHETIC:
         make(name, 2)

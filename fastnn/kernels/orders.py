@@ -1,9 +1,10 @@
-"""Random orders of many rows, computed where they are needed and never stored.
+"""Random orders of rows: shuffled in memory, or of many rows computed and never stored.
 
-A Feistel network over a grid (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"):
-number ``t`` stands at row ``l`` and column ``r`` of an ``a x b`` grid of at least ``n`` places.
-Each round moves ``l`` by a hash of ``r``, then ``r`` by a hash of ``l``, which can be undone, so
-different places stay different; a place beyond ``n`` is sent on until it lands below.
+The latter are a Feistel network over a grid (Black and Rogaway 2002, "Ciphers with arbitrary
+finite domains"): number ``t`` stands at row ``l`` and column ``r`` of an ``a x b`` grid of at
+least ``n`` places.  Each round moves ``l`` by a hash of ``r``, then ``r`` by a hash of ``l``,
+which can be undone, so different places stay different; a place beyond ``n`` is sent on until it
+lands below.
 """
 
 import numpy as np
@@ -14,6 +15,18 @@ from fastnn.kernels.jit import kernel
 #: Rounds of two moves; four moves of good hashes pass for random, six are on the safe side.
 ROUNDS = 3
 _U1 = np.uint64(1)
+
+
+@kernel
+def shuffle_(key, order):
+    """Shuffle int64 ``order``, of fewer than 2^32 numbers (Fisher and Yates, Durstenfeld 1964).
+
+    ``key`` is the shuffle's, an integer from 0 below 2^63.
+    """
+    seed = np.uint64(key)
+    for i in range(order.size - 1, 0, -1):
+        j = integer_below(random_bits(seed, np.uint64(i)), i + 1)
+        order[i], order[j] = order[j], order[i]
 
 
 @kernel
