@@ -18,7 +18,7 @@ import math
 from typing import Any
 
 from fastnn.kernels.jit import JIT, helper
-from fastnn.kernels.narrow import dots_narrow_, interleave_, is_narrow, separate_
+from fastnn.kernels.narrow import combine_narrow_, dots_narrow_, interleave_, is_narrow, separate_
 from fastnn.kernels.panels import pack_, panel_buffer, transpose_block_
 from fastnn.kernels.tile import tile_shape, tiles_
 from fastnn.kernels.views import constant, offset, only_if, shifted
@@ -117,6 +117,8 @@ def _product_vectors_(
         _narrow_product_(m, n, k, a, a_row, b, ldb, turned, c, start, lds, gate, least)
     elif narrow and a_row == 1 and lds == n and not turned and not gated:
         _narrow_gradient_(m, n, k, a, a_column, b, c, start)
+    elif turned and a_column == 1 and ldb == k and is_narrow(k, c) and k > 0 and not begin:
+        _narrow_combination_(m, n, k, a, a_row, b, c, ldc, gate)
     else:
         _tiled_product_(
             m, n, k, a, a_row, a_column, b, ldb, turned, c, ldc, start, lds, gate, least
@@ -152,9 +154,7 @@ def _tiled_product_(
             source, distance = offset(b, p * ldb + j), ldb
             if packed:
                 source, distance = panel, (width + lanes - 1) // lanes * lanes
-                if turned and k == ldb and is_narrow(k, c):
-                    separate_(k, width, offset(b, j * ldb), panel, distance)
-                elif turned:
+                if turned:
                     _transpose_vectors_(width, size, offset(b, j * ldb + p), ldb, panel, distance)
                 else:
                     pack_(size, width, offset(b, p * ldb + j), ldb, panel, distance)
@@ -219,6 +219,20 @@ def _narrow_gradient_(m, n, k, a, lda, b, c, start):
             only_if(False, c), 0, only_if(False, c), constant(-math.inf, c[0]),
         )  # fmt: skip
         interleave_(n, size, scratch, long, offset(c, i * n), shifted(start, i * n))
+
+
+@helper
+def _narrow_combination_(m, n, k, a, lda, b, c, ldc, gate):
+    """Write ``C = A B^T`` for a B of few columns, and 0 where not ``gate > 0``."""
+    _, columns, _, depth = tile_shape(c)
+    scratch = panel_buffer(c)
+    long = columns * depth // k
+    for j in range(0, n, long):
+        size = min(long, n - j)
+        separate_(k, size, offset(b, j * k), scratch, long)
+        combine_narrow_(
+            k, m, size, a, lda, scratch, long, offset(c, j), ldc, shifted(gate, j)
+        )  # fmt: skip
 
 
 @helper

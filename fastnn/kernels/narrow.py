@@ -4,6 +4,9 @@ The register tile would leave most lanes idle.  Here vectors run along the sums 
 (i, j) of C is the dot product of row i of A and row j of B's transpose.  As many entries as a
 vector has lanes are under way at once, and their lanes are added up together.
 
+Where the narrow matrix is B's transpose, as when a delta is handed down, its rows stay in registers
+while those of A and C pass by.
+
 The gradient of such weights is computed as its transpose, whose rows are long.  `interleave_`
 brings it into place, and `separate_` makes the transpose of the weights.
 """
@@ -107,6 +110,66 @@ def _dots(f: VectorFunction, n: int) -> None:
 
     stop = b.add(arg["rows"], _I64(together - 1))
     f.loop(_I64(0), stop, together, [], group)
+    b.ret_void()
+
+
+#: Vectors of each row of the narrow matrix that `_combine` holds in registers.
+_HELD = 4
+
+
+def _combine(f: VectorFunction, n: int) -> None:
+    """Emit ``c[i, j] = sum_p a[i, p] b[p, j]`` for ``n`` sums, 0 where not ``gate[i, j] > 0``.
+
+    A null gate counts as positive; ``gate`` has the strides of ``c``.
+    """
+    b, arg, emit = f.builder, f.args, f.emit
+    given = f.present(arg["gate"])
+
+    def block(column: Any, vectors: int, mask: Any = None) -> None:
+        places = [b.add(column, _I64(v * emit.lanes)) for v in range(vectors)]
+        right = [
+            [emit.load(f.at(arg["b"], b.mul(_I64(p), arg["b_row"]), at), mask) for at in places]
+            for p in range(n)
+        ]
+
+        def row(_: Any, state: list) -> list:
+            a, c, gate = state
+            left = [emit.spread(b.load(f.at(a, _I64(p)))) for p in range(n)]
+            totals = [b.fmul(left[0], x) for x in right[0]]
+            for x, weights in zip(left[1:], right[1:], strict=True):
+                totals = [emit.multiply_add(x, *y) for y in zip(weights, totals, strict=True)]
+
+            def gated() -> list:
+                gates = [emit.load(f.at(gate, at), mask) for at in places]
+                positive = [b.fcmp_ordered(">", value, emit.zero) for value in gates]
+                return [b.select(*x, emit.zero) for x in zip(positive, totals, strict=True)]
+
+            for total, at in zip(f.choose_all(given, gated, totals), places, strict=True):
+                emit.store(total, f.at(c, at), mask)
+            return [
+                f.at(a, arg["a_row"]), f.at(c, arg["c_row"]), f.at(gate, arg["c_row"])
+            ]  # fmt: skip
+
+        f.loop(_I64(0), arg["rows"], 1, [arg["a"], arg["c"], arg["gate"]], row)
+
+    def step(vectors: int, stop: Any) -> Any:
+        def whole(at: Any, _: list) -> list:
+            block(at, vectors)
+            return []
+
+        return f.loop(_I64(0), stop, vectors * emit.lanes, [], whole)[0]
+
+    held, width = _I64(_HELD * emit.lanes), arg["width"]
+    with b.if_else(b.icmp_signed("<=", held, width)) as (wide, slim):
+        with wide:
+            column = step(_HELD, width)
+            with b.if_then(b.icmp_signed("<", column, width)):
+                block(b.sub(width, held), _HELD)  # some columns once more
+        with slim:
+            column = step(1, width)
+            rest = b.sub(width, column)
+            with b.if_then(b.icmp_signed(">", rest, _I64(0))):
+                block(column, 1, emit.first(rest))
     b.ret_void()
 
 
@@ -215,6 +278,16 @@ def dots_narrow_(  # type: ignore[no-untyped-def]
     m = types.intp
     signature = types.void(m, m, m, a, m, b, m, c, start, m, gate, c.dtype)
     return signature, _codegen(_dots, "rows k a a_row b b_row c start start_row gate floor")
+
+
+@intrinsic
+def combine_narrow_(  # type: ignore[no-untyped-def]
+    typing, n, rows, width, a, a_row, b, b_row, c, c_row, gate
+) -> Any:  # fmt: skip
+    """Write ``C = A B`` for a B of ``n`` rows, and 0 where not ``gate > 0``, as of `_combine`."""
+    m = types.intp
+    signature = types.void(m, m, m, a, m, b, m, c, m, gate)
+    return signature, _codegen(_combine, "rows width a a_row b b_row c c_row gate")
 
 
 @intrinsic
