@@ -19,12 +19,13 @@ from fastnn.arguments import (
     check_sizes,
 )
 from fastnn.errors import DivergenceWarning, boolean, choose, integer, number
+from fastnn.finite import all_finite
 from fastnn.inputs import as_numbers, check_finite, check_rows, check_targets, n_rows
 from fastnn.kernels import activations, losses
 from fastnn.kernels.plan import Plan, Rows, Targets
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
-from fastnn.online import OneRow, all_finite
+from fastnn.online import OneRow
 from fastnn.parallel import count_threads, team_of
 from fastnn.progress import ProgressBar
 from fastnn.replicas import check_replicas

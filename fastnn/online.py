@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.finite import all_finite
 from fastnn.kernels.jit import machine_code
 from fastnn.kernels.minibatch import score_, train_batches_
 from fastnn.kernels.optimizers import CODES
@@ -118,8 +119,3 @@ class OneRow:
         if self.undone:
             self.parameters[:] = self._before
         return loss
-
-
-def all_finite(values: np.ndarray) -> bool:
-    """Return whether every number is finite; a sum of squares that is settles it."""
-    return math.isfinite(values.dot(values)) or bool(np.isfinite(values).all())

@@ -7,13 +7,14 @@ a progress bar gets its turn, and the parameters are whole whenever Python sees 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from fastnn.errors import DivergenceWarning, choose, number
+from fastnn.finite import LastFinite, all_finite
 from fastnn.kernels import optimizers
 from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
@@ -26,6 +27,7 @@ from fastnn.replicas import BLOCK_ROWS, Replicas
 from fastnn.schedules import Adaptive, Schedule
 
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
+_PART_ROWS = 256  # of a batch in several calls, each of which adds to the gradient of all weights
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
 
 
@@ -239,6 +241,8 @@ def train_epoch(
     size = slice_rows(plan, parameters.size, shared=parts > 1)
     samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
     large = batch_size > max(size, 1024)
+    if large:
+        size = max(size, _PART_ROWS)
     gradient = aligned_zeros((parts, 0 if samples else parameters.size), parameters.dtype)
     start = 0
     while start < n:
@@ -428,7 +432,7 @@ def train(
     Rows of weight 0 are left out.  ``rng`` draws the order of each epoch; None keeps the rows'
     own.  ``plan`` is the network's with the rates and the seed of dropout; None for none.  Several
     ``replicas`` need exact per-sample SGD.  Ctrl-C and divergence warn and keep the last whole,
-    finite parameters.
+    finite parameters, as of `LastFinite`.
 
     Returns
     -------
@@ -440,7 +444,7 @@ def train(
     present = _present(targets, n)
     count = n if present is None else present.size
     watch = _Watch(stopping, schedule, learning_rate)
-    finite = parameters.copy(), state.slots.copy(), state.t
+    finite = LastFinite(parameters, state)
     copies = None if replicas == 1 else Replicas(replicas, parameters, state.slots)
     hooks = [callback.on_slice for callback in callbacks if hasattr(callback, "on_slice")]
     progress = Progress(network, 0, epochs, 0, count, math.nan, history)
@@ -462,12 +466,12 @@ def train(
                     count, batch_size, rule, rate, state, on_slice, team, copies,
                 )  # fmt: skip
                 seconds = time.perf_counter() - begin - (timer.seconds - compiled)
-                if not (math.isfinite(loss) and np.isfinite(parameters).all()):
-                    _restore(parameters, state, finite)
+                if not (math.isfinite(loss) and all_finite(parameters)):
+                    finite.restore()
                     history.stopped = "diverged"
                     _warn_divergence(epoch, rate, loss)
                     break
-                finite = parameters.copy(), state.slots.copy(), state.t
+                finite.keep(count)
                 history.samples += count
                 history.loss.append(loss)
                 history.learning_rate.append(rate)
@@ -489,8 +493,8 @@ def train(
                     break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
-            if not np.isfinite(parameters).all():
-                _restore(parameters, state, finite)
+            if not all_finite(parameters):
+                finite.restore()
             warnings.warn("Training interrupted by user.", stacklevel=3)
     history.compile_seconds = timer.seconds
     if stopping.early and watch.best is not None and history.stopped != "diverged":
@@ -544,10 +548,6 @@ def _present(targets: Targets, n: int) -> np.ndarray | None:
     if targets.weight.size == 0 or targets.weight.all():
         return None
     return np.flatnonzero(targets.weight)
-
-
-def _restore(parameters: np.ndarray, state: OptimizerState, finite: Iterable[Any]) -> None:
-    parameters[:], state.slots[:], state.t = finite
 
 
 def _warn_divergence(epoch: int, rate: float, loss: float) -> None:

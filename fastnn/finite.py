@@ -1,0 +1,48 @@
+"""Whether numbers are finite, and the last parameters that were."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+#: Rows after which a copy is due; numbers of which there may be one after every epoch.
+_ROWS, _FEW = 1024, 1 << 16
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Return whether no number of a vector is infinite or NaN; fast where their squares are not."""
+    return math.isfinite(values.dot(values)) or bool(np.isfinite(values).all())
+
+
+class LastFinite:
+    """Copies of a network's parameters and its optimiser's state, for when training diverges.
+
+    To copy them takes as long as to train on a few dozen rows, so a large network that sees
+    fewer in an epoch is copied after some epochs only.
+
+    Parameters
+    ----------
+    parameters : array (n_parameters,)
+    state : OptimizerState
+    """
+
+    def __init__(self, parameters: np.ndarray, state: Any) -> None:
+        self._live = parameters, state
+        self._copies = parameters.copy(), state.slots.copy()
+        self._t = state.t
+        self._rows = 0
+
+    def keep(self, rows: int) -> None:
+        """Take a copy, if one is due ``rows`` after the last call."""
+        parameters, state = self._live
+        self._rows += rows
+        if self._rows >= _ROWS or parameters.size <= _FEW:
+            for copy, live in zip(self._copies, (parameters, state.slots), strict=True):
+                copy[:] = live
+            self._t, self._rows = state.t, 0
+
+    def restore(self) -> None:
+        """Write the last copy back."""
+        parameters, state = self._live
+        parameters[:], state.slots[:] = self._copies
+        state.t = self._t
