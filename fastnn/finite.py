@@ -11,7 +11,9 @@ _ROWS, _FEW = 1024, 1 << 16
 
 def all_finite(values: np.ndarray) -> bool:
     """Return whether no number of a vector is infinite or NaN; fast where their squares are not."""
-    return math.isfinite(values.dot(values)) or bool(np.isfinite(values).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = values.dot(values)
+    return math.isfinite(squares) or bool(np.isfinite(values).all())
 
 
 class LastFinite:
