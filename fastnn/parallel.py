@@ -7,6 +7,7 @@ waits for work while the user's own code runs.
 
 import contextlib
 import itertools
+import math
 import numbers
 import sys
 import threading
@@ -18,8 +19,11 @@ import numpy as np
 
 from fastnn.kernels.minibatch import train_batches_
 from fastnn.kernels.plan import Plan, Rule
+from fastnn.kernels.share_team import train_shares_
+from fastnn.kernels.shares import layout
 from fastnn.kernels.stages import ABORTED, stages_state
 from fastnn.kernels.team import train_parts_
+from fastnn.memory import aligned_zeros
 
 #: Arithmetic of a batch from which on it is cut into parts; of a part that is worth a thread; of
 #: all its parts in a call, which wakes it up.
@@ -28,7 +32,9 @@ _BATCH_FLOP, _PART_FLOP, _CALL_FLOP = 2e6, 5e5, 1e7
 _PATIENCE, _LOOK_FLOP = 5000, 500
 #: Rows of a batch from which on it has two parts; of a part where there are more; most parts.
 _TWO, _ROWS, _MOST = 64, 64, 8
-
+#: Into how many shares the units are cut; rows and arithmetic of a batch from which on that pays,
+#: batches in a call, and by how much the parameters must outnumber the scores of a batch.
+_SHARES, _SHARED_ROWS, _SHARED_FLOP, _SHARED_BATCHES, _OUTNUMBERED = 2, 16, 5e6, 4, 1.75
 
 _LOCAL = threading.local()
 
@@ -117,9 +123,12 @@ class Team:
         self._together(be, members, lambda: state.__setitem__(ABORTED, 1))
 
     def room(self, size: int, dtype: np.dtype) -> np.ndarray:
-        """Return memory of the team's own, the same as before if it is large enough."""
+        """Return memory of the team's own, the same as before if it is large enough.
+
+        It begins at a line of the cache.
+        """
         if self._room.size < size or self._room.dtype != dtype:
-            self._room = np.empty(size, dtype)
+            self._room = aligned_zeros(size, dtype)
         return self._room
 
     def share(self, work: Callable[[int], object], n: int) -> None:
@@ -183,6 +192,20 @@ def count_parts(team: Team | None, batch_size: int, n_parameters: int) -> int:
     return min(max(batch_size // (2 * _ROWS), 1) * 2, _MOST)
 
 
+def count_shares(team: Team | None, plan: Plan, rule: Rule, batch_size: int) -> int:
+    """Return into how many shares the units are cut, 1 where batches are rather cut into parts.
+
+    Threads that have parts exchange all parameters and gradients; those that have shares the scores
+    above the first hidden layer and what comes back to them.
+    """
+    sizes = plan.sizes
+    n_parameters = int(plan.biases[-1] + sizes[-1])
+    able = sizes.size > 2 and not plan.dropout.any() and rule.clip_norm == math.inf
+    enough = batch_size >= _SHARED_ROWS and 6 * n_parameters * batch_size >= _SHARED_FLOP
+    fewer = n_parameters >= _OUTNUMBERED * batch_size * int(sizes[2:].sum())
+    return _SHARES if team is not None and able and enough and fewer else 1
+
+
 def train_batches(
     team: Team | None,
     plan: Plan,
@@ -202,11 +225,18 @@ def train_batches(
     steps: bool,
     totals: np.ndarray,
 ) -> None:
-    """Do what `train_batches_` does, by a team if ``gradient`` has more than one row.
+    """Do what `train_batches_` does, by a team if batches are cut into parts or shares.
 
     ``gradient`` (parts, n_parameters) has a row for each part of `count_parts`.
     """
     parts = len(gradient)
+    several = normaliser == 0 and stop - start >= _SHARED_BATCHES * batch_size
+    if team is not None and several and count_shares(team, plan, rule, batch_size) > 1:
+        _train_shares(
+            team, plan, parameters, rows, targets, order, start, stop, batch_size, rule, rate,
+            slots, t, totals,
+        )  # fmt: skip
+        return
     if team is None or parts == 1:
         train_batches_(
             plan, parameters, rows, targets, order, start, stop, batch_size, normaliser, rule,
@@ -223,4 +253,35 @@ def train_batches(
         batch_size, normaliser, rule, rate, gradient, slots, t, steps, copies,
         np.zeros(parts, np.int64), np.empty((2, parts)),
         _PATIENCE + int(parts / members * part / _LOOK_FLOP), totals,
+    )  # fmt: skip
+
+
+def _train_shares(
+    team: Team,
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Any,
+    targets: Any,
+    order: np.ndarray,
+    start: int,
+    stop: int,
+    batch_size: int,
+    rule: Rule,
+    rate: float,
+    slots: np.ndarray,
+    t: int,
+    totals: np.ndarray,
+) -> None:
+    """Do what `train_batches_` does by threads that share the units."""
+    places, size, units, sums = layout(plan.sizes, _SHARES, batch_size)
+    shape = (_SHARES, 2 + len(slots), size)
+    room = team.room(math.prod(shape) + 3 * units + sums, parameters.dtype)
+    own, of_units, rest = np.split(room, np.cumsum([math.prod(shape), 3 * units]))
+    row = 6 * parameters.size
+    members = max(1, min(team.members, _SHARES, int(row * (stop - start) / _CALL_FLOP)))
+    team.run(
+        train_shares_, members, _SHARES, plan, parameters, rows, targets, order, start, stop,
+        batch_size, rule, rate, slots, t, places, own.reshape(shape), of_units.reshape(3, units),
+        rest, np.empty((2, _SHARES)), _PATIENCE + int(row * batch_size / members / _LOOK_FLOP),
+        totals,
     )  # fmt: skip

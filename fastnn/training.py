@@ -22,7 +22,7 @@ from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
 from fastnn.orders import NATURAL_ORDER, STORED, Order, draw_order, part_of
-from fastnn.parallel import Team, checkpoint, count_parts, team_of, train_batches
+from fastnn.parallel import Team, checkpoint, count_parts, count_shares, team_of, train_batches
 from fastnn.replicas import BLOCK_ROWS, Replicas
 from fastnn.schedules import Adaptive, Schedule
 
@@ -238,7 +238,8 @@ def train_epoch(
     if batch_size == 1:
         rule = rule._replace(mean=False)
     parts = count_parts(team, batch_size, parameters.size)
-    size = slice_rows(plan, parameters.size, shared=parts > 1)
+    shared = parts > 1 or count_shares(team, plan, rule, batch_size) > 1
+    size = slice_rows(plan, parameters.size, shared=shared)
     samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
     large = batch_size > max(size, 1024)
     if large:

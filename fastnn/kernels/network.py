@@ -172,8 +172,13 @@ def targets_(job, start, stop, y):
 def evaluate_(job, start, stop, scale, work, delta):
     """Return ``sum_i w_i J_i`` of scored rows; write the output's ``delta``, times ``scale``."""
     top = (stop - start) * job.units[job.n_layers]
-    scores, gradient = offset(work.z, top), offset(delta, top)
     goal = targets_(job, start, stop, work.y)
+    return evaluate_rows_(job, start, stop, scale, offset(work.z, top), goal, offset(delta, top))
+
+
+@helper
+def evaluate_rows_(job, start, stop, scale, scores, goal, gradient):
+    """Return ``sum_i w_i J_i`` of rows by their scores and targets; write ``scale`` dJ/dz."""
     n_out = job.sizes[job.n_layers]
     total = 0.0
     for r in range(0, stop - start, PART):

@@ -1,0 +1,306 @@
+"""Mini-batch training of wide layers by threads that share the units.
+
+A parameter that one core changed and another reads costs more than the arithmetic done with it.
+Here none is: the hidden units are cut into shares, and to each belong the weights into its units of
+the first hidden layer, and those out of its units of every one.  What the shares exchange, for all
+rows of a batch, is
+
+    ascending     their parts of the scores of a layer, ``z = sum_s a_s W_s + b``, of which each
+                  takes the sum for its own units; for the outputs, for a share of the rows
+    descending    ``delta`` of the outputs for a share of the rows; then that of their units of a
+                  layer, which every thread puts together
+
+With L layers of weights these are ``2 L - 1`` stages (see `stages`); the last makes the optimiser's
+step too, on the share's own parameters.  They lie together while the kernel runs, as gradients
+and moments do.
+
+The result depends on how many shares there are, not on who works on them or when.  It differs
+from `train_batches_` in rounding only.
+"""
+
+import math
+
+import numpy as np
+
+from fastnn.kernels.activations import activate_whole_, deactivate_whole_
+from fastnn.kernels.column_sums import column_sums_
+from fastnn.kernels.dense import (
+    batch_backward_,
+    batch_forward_,
+    batch_gradient_,
+    sparse_forward_,
+    sparse_gradient_,
+)
+from fastnn.kernels.gemm import gemm_nn_, gemm_tn_
+from fastnn.kernels.jit import helper, kernel
+from fastnn.kernels.matrix_sum import add_rows_
+from fastnn.kernels.minibatch import batch_weight, borrowed_rule, penalise_range_
+from fastnn.kernels.network import evaluate_rows_, gather_, inputs, is_rectified, lines, targets_
+from fastnn.kernels.optimizers import step_
+from fastnn.kernels.plan import borrow
+from fastnn.kernels.shares import (
+    BIASES,
+    BLOCKS,
+    CUTS,
+    SUMS,
+    WEIGHTS,
+    Batch,
+    Shares,
+    Thread,
+    load_share_,
+    numbers_of,
+    place,
+    save_share_,
+    width,
+)
+from fastnn.kernels.stages import ALONE, FINISHED, begin, count, publish, wait_for
+from fastnn.kernels.subnormals import flush_subnormals_, restore_
+from fastnn.kernels.team import FEW, START, copy_numbers_, cut
+from fastnn.kernels.views import aligned, constant, keep_alive, matrix, offset, pointer, vector
+
+
+@helper
+def ascend_(job, shares, share, l, batch):
+    """Write a share's units of layer ``l + 1``, and its part in the scores above."""
+    rows, n = batch.stop - batch.start, width(shares, share, l + 1)
+    block, b = place(shares, BLOCKS, share, l + 1), place(shares, BIASES, share, l)
+    flat = numbers_of(shares, share)
+    rectified = is_rectified(job, l)
+    out, floor = (shares.a, 0.0) if rectified else (shares.z, -math.inf)
+    if l > 0:
+        first = place(shares, CUTS, share, l + 1)
+        collect_(
+            shares, l + 1, rows, job.sizes[l + 1], 0, first, n, offset(flat, b),
+            offset(out, block), floor,
+        )  # fmt: skip
+    elif job.sparse:
+        W, bias = matrix(flat, 0, job.sizes[0], n), vector(flat, b, n)
+        sparse_forward_(job, batch.start, batch.stop, W, bias, out, block)
+    else:
+        batch_forward_(rows, job.sizes[0], n, batch.x, batch.x0, flat, 0, b, out, block, floor)
+    if not rectified:
+        activate_whole_(job.activations[l], rows * n, block, shares.z, shares.a)
+    above, w = job.sizes[l + 2], place(shares, WEIGHTS, share, l + 1)
+    gemm_nn_(
+        rows, above, n, shares.a, block, n, flat, w, above,
+        shares.sums, place(shares, SUMS, share, l + 2), above, False,
+    )  # fmt: skip
+
+
+@helper
+def collect_(shares, l, rows, n, row, first, columns, bias, out, floor):
+    """Write ``rows`` and ``columns`` of the scores of layer ``l``, (batch, n), from their first.
+
+    They are the sum of the ``bias`` and of the shares' parts.
+    """
+    for share in range(shares.number):
+        part = offset(shares.sums, place(shares, SUMS, share, l) + row * n + first)
+        least = constant(floor if share == shares.number - 1 else -math.inf, out[0])
+        before, apart = (bias, 0) if share == 0 else (out, columns)
+        add_rows_(rows, columns, part, n, before, apart, least, out, columns)
+
+
+@helper
+def outputs_delta(job, shares):
+    """Return where ``delta`` of the outputs is."""
+    return offset(shares.sums, place(shares, SUMS, shares.number, job.n_layers))
+
+
+@helper
+def judge_(job, shares, share, batch, thread):
+    """Return the loss of a share of the rows; write their ``delta`` of the outputs."""
+    n, top = job.sizes[job.n_layers], job.n_layers - 1
+    first = cut(batch.stop - batch.start, FEW, share, shares.number)
+    last = cut(batch.stop - batch.start, FEW, share + 1, shares.number)
+    bias = offset(numbers_of(shares, 0), place(shares, BIASES, 0, top))
+    collect_(
+        shares, top + 1, last - first, n, first, 0, n, bias, thread.scores, -math.inf
+    )  # fmt: skip
+    start, stop = batch.start + first, batch.start + last
+    goal = targets_(job, start, stop, thread.goals)
+    delta = offset(outputs_delta(job, shares), first * n)
+    return evaluate_rows_(job, start, stop, 1 / batch.divisor, thread.scores, goal, delta)
+
+
+@helper
+def join_(shares, l, rows, n, out):
+    """Put ``delta`` of layer ``l`` together from the shares' blocks."""
+    for share in range(shares.number):
+        columns = width(shares, share, l)
+        block = offset(shares.delta, place(shares, BLOCKS, share, l))
+        into = offset(out, place(shares, CUTS, share, l))
+        for r in range(rows):
+            copy_numbers_(columns, offset(block, r * columns), offset(into, r * n))
+
+
+@helper
+def descend_(job, shares, share, l, batch, delta):
+    """Write the gradients of a share's weights from layer ``l > 0``, and its ``delta`` there.
+
+    ``delta`` is that of the whole layer above.
+    """
+    rows, n, above = batch.stop - batch.start, width(shares, share, l), job.sizes[l + 1]
+    block, w = place(shares, BLOCKS, share, l), place(shares, WEIGHTS, share, l)
+    flat = numbers_of(shares, share)
+    grads = offset(flat, shares.size)
+    gemm_tn_(n, above, rows, shares.a, block, n, delta, 0, above, grads, w, above, False)
+    gb = offset(grads, place(shares, BIASES, share, l))
+    if l + 1 < job.n_layers:
+        upper = offset(shares.delta, place(shares, BLOCKS, share, l + 1))
+        column_sums_(rows, width(shares, share, l + 1), upper, None, gb)
+    elif share == 0:
+        column_sums_(rows, above, delta, None, gb)
+    rectified = is_rectified(job, l - 1)
+    batch_backward_(
+        rows, n, above, delta, 0, flat, w, shares.delta, block, shares.a, rectified
+    )  # fmt: skip
+    if not rectified:
+        deactivate_whole_(
+            job.activations[l - 1], rows * n, block, shares.z, shares.a, shares.delta
+        )  # fmt: skip
+
+
+@helper
+def first_gradient_(job, shares, share, batch):
+    """Write the gradients of the weights and biases into a share's units of the first layer."""
+    rows, n = batch.stop - batch.start, width(shares, share, 1)
+    block, b = place(shares, BLOCKS, share, 1), place(shares, BIASES, share, 0)
+    grads = offset(numbers_of(shares, share), shares.size)
+    if job.sparse:
+        D = matrix(shares.delta, block, rows, n)
+        gW, gb = matrix(grads, 0, job.sizes[0], n), vector(grads, b, n)
+        sparse_gradient_(job, batch.start, batch.stop, D, gW, gb, False)
+    else:
+        batch_gradient_(
+            rows, job.sizes[0], n, batch.x, batch.x0, shares.delta, block, grads, 0, b, False
+        )  # fmt: skip
+
+
+@helper
+def step_share_(job, shares, share, rule, batch):
+    """Step a share's parameters; return the value of their penalties."""
+    flat = numbers_of(shares, share)
+    grads = offset(flat, shares.size)
+    l2 = rule.l2 + rule.alpha / batch.divisor
+    keep = constant(1 - batch.rate * rule.weight_decay, flat[0])
+    value = 0.0
+    for l in range(job.n_layers):
+        own = width(shares, share, 1) if l == 0 else width(shares, share, l)
+        w, size = place(shares, WEIGHTS, share, l), own * job.sizes[0 if l == 0 else l + 1]
+        if size > 0 and (l2 != 0 or rule.l1 != 0):
+            value += penalise_range_(rule, l2, size, offset(flat, w), offset(grads, w))
+        if keep != 1:
+            for i in range(w, w + size):
+                flat[i] *= keep
+    step_(
+        rule.optimizer, vector(flat, 0, shares.size), vector(grads, 0, shares.size),
+        vector(flat, 2 * shares.size, shares.slots * shares.size), shares.size, batch.rate,
+        rule.options, batch.t,
+    )  # fmt: skip
+    return batch.divisor * value
+
+
+@helper
+def prepare_(job, shares, stage, batch, thread):
+    """Bring together what a thread needs of others for a stage: the rows, or ``delta``."""
+    top = job.n_layers - 1
+    if stage == 0:
+        gather_(job, batch.start, batch.stop, thread.rows)
+    elif stage > top + 1:
+        l = 2 * top + 2 - stage
+        join_(shares, l, batch.stop - batch.start, job.sizes[l], thread.delta)
+
+
+@helper
+def work_(job, shares, share, stage, rule, batch, thread):
+    """Do a share's task of a stage; return what it adds to the objective."""
+    top = job.n_layers - 1
+    if stage < top:
+        ascend_(job, shares, share, stage, batch)
+    elif stage == top:
+        return judge_(job, shares, share, batch, thread)
+    else:
+        l = 2 * top + 1 - stage
+        delta = outputs_delta(job, shares) if l == top else thread.delta
+        descend_(job, shares, share, l, batch, delta)
+        if l == 1:
+            first_gradient_(job, shares, share, batch)
+            return step_share_(job, shares, share, rule, batch)
+    return 0.0
+
+
+@kernel
+def train_shares_(
+    plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t,
+    places, own, units, sums, values, patience, totals, member, members, state,
+):  # fmt: skip
+    """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
+
+    All have the same arguments but for ``member``, from 0.  ``places`` is that of `layout`; ``own``
+    (shares, 2 + slots, parameters), ``units`` (3, units), ``sums`` and float64 ``values`` (2,
+    shares) are scratch, and ``state`` has a task for each share.  The network has hidden layers and
+    no dropout, the rule does not clip.  ``patience`` is how many looks the first thread waits for
+    the others, `START` more at first.
+    """
+    job = borrow(plan, rows, targets, order)
+    block = pointer(units)
+    shares = Shares(
+        own.shape[0], places.shape[2], places.shape[1] * places.shape[2], pointer(places),
+        own.shape[2], own.shape[1] - 2, pointer(own),
+        block, offset(block, units.shape[1]), offset(block, 2 * units.shape[1]), pointer(sums),
+    )  # fmt: skip
+    widest, n_out = 0, job.sizes[job.n_layers]
+    for l in range(2, job.n_layers):
+        widest = max(widest, job.sizes[l])
+    n_rows = lines(0 if job.sparse else batch_size * job.sizes[0])
+    n_delta, n_scores = lines(batch_size * widest), lines(batch_size * n_out)
+    memory = np.empty(n_rows + n_delta + n_scores + lines(batch_size * job.n_targets), params.dtype)
+    gathered = aligned(memory)
+    delta = offset(gathered, n_rows)
+    scores = offset(delta, n_delta)
+    thread = Thread(gathered, delta, scores, offset(scores, n_scores))
+    settings, objective = borrowed_rule(rule), pointer(values)
+    first = member == 0
+    begun, end = shares.number * member // members, shares.number * (member + 1) // members
+    bearing, alone = patience + START if first else 0, members == 1
+    done, n_stages = 0, 2 * job.n_layers - 1
+    mode = flush_subnormals_()
+    for low in range(start, stop, batch_size):
+        high = min(low + batch_size, stop)
+        weight = batch_weight(job, low, high)
+        x, x0 = inputs(job, 0, low, high - low, thread.rows)
+        t += 1
+        batch = Batch(low, high, x, x0, weight if settings.mean else 1.0, rate, t)
+        for stage in range(n_stages):
+            prepare_(job, shares, stage, batch, thread)
+            while True:
+                for share in range(begun, end):
+                    if begin(state, share, done):
+                        if done == 0:
+                            load_share_(job, shares, share, params, slots)
+                        objective[done % 2 * shares.number + share] = work_(
+                            job, shares, share, stage, settings, batch, thread
+                        )  # fmt: skip
+                        if high == stop and stage == n_stages - 1:
+                            save_share_(job, shares, share, params, slots)
+                        count(state, FINISHED)
+                    elif not first:
+                        restore_(mode)
+                        return  # the first thread has taken it over
+                finished = (done + 1) * shares.number
+                if wait_for(state, FINISHED, finished, not first, 0 if alone else bearing):
+                    break
+                if alone or not first:
+                    restore_(mode)
+                    return
+                alone, begun, end = True, 0, shares.number
+                publish(state, ALONE, 1)
+            if first:  # before others may finish the next stage and write anew after it
+                for share in range(shares.number):
+                    totals[0] += objective[done % 2 * shares.number + share]
+            done += 1
+            bearing = patience if first else 0
+        if first:
+            totals[1] += weight
+    restore_(mode)
+    keep_alive((memory,))
