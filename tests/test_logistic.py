@@ -88,6 +88,8 @@ def test_same_numbers_as_scikit_learn(
     }
     weight = np.random.default_rng(0).uniform(0.2, 2.0, N)
     found = LogisticRegression(**settings, **PENALTIES[penalty]).fit(X, y, weight)
+    if solver == "saga" and fit_intercept:  # theirs lags behind in the intercept of sparse rows
+        X = X.toarray() if sparse.issparse(X) else X
     expected = theirs(penalty, **settings).fit(X, y, weight)
     assert_same(found, expected, 1e-7)
     assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-5, atol=1e-9)

@@ -98,7 +98,7 @@ class Reference:
                 steps.append((rule.rate / (self.scale * n_seen), amount))
             if rule.fit_intercept:
                 self.g += change
-                self.b -= rule.rate * rule.intercept_decay * self.g / n_seen + fresh * change
+                self.b -= rule.rate * self.g / n_seen + fresh * change
             if self.scale < LEAST_SCALE:
                 self.fold()
         self.fold()
@@ -136,7 +136,7 @@ def test_steps(sparse, k, penalty, precision, rng):
     X = rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.4)
     y = rng.integers(0, max(k, 2), N)
     weight = rng.uniform(0.5, 1.5, N)
-    rule = SagaRule(0.1, penalty.get("l2", 0.0), penalty.get("l1", 0.0), True, 0.5)
+    rule = SagaRule(0.1, penalty.get("l2", 0.0), penalty.get("l1", 0.0), True)
     expected = Reference(rule, X.astype(precision).astype(float), y, weight, k, 77, sparse)
     X = X.astype(precision)
     given = scipy.sparse.csr_array(X) if sparse else X
@@ -174,7 +174,7 @@ def test_postponed_steps_one_by_one(n_seen, rng):
     seen = np.minimum(np.arange(1, N + 1), n_seen)  # grows, as in the first epoch
     model.drift[1:] = np.cumsum(rng.uniform(0.5, 1.5, N) / seen)
     model.shrink[1:] = np.cumsum(0.3 * np.diff(model.drift) * seen)
-    rule, rows, none = SagaRule(0.1, 0.0, 0.3, True, 1.0), as_rows(X, X.dtype), np.empty(0)
+    rule, rows, none = SagaRule(0.1, 0.0, 0.3, True), as_rows(X, X.dtype), np.empty(0)
     out = np.empty(1)
     crossed = 0
     for _ in range(400):

@@ -46,15 +46,12 @@ class SagaRule(NamedTuple):
         Penalties per row, ``l2 |w|^2 / 2 + l1 |w|_1``.
     fit_intercept : bool
         Whether the intercept is trained.
-    intercept_decay : float
-        Factor of the mean gradient in the intercept's step.
     """
 
     rate: float
     l2: float
     l1: float
     fit_intercept: bool
-    intercept_decay: float
 
 
 #: Places in the state, a float64 array of `N_STATE`.
@@ -209,7 +206,7 @@ def change_(saga, i, scale, z):
 def step_intercepts_(rule, saga, change, n_seen):
     """Make the step of the intercepts."""
     if rule.fit_intercept:
-        mean = rule.rate * rule.intercept_decay / n_seen
+        mean = rule.rate / n_seen
         own = rule.rate * (1 - 1 / n_seen)
         for c in range(saga.k):
             saga.g[c] += change[c]
