@@ -85,9 +85,9 @@ def test_products_of_a_block(n, precision, eps, rng):
 @pytest.mark.parametrize("name", linear_losses.TABLE)
 def test_slopes_are_derivatives_of_values(name, rng):
     """Away from the kinks, which no point is near."""
-    y = np.tile(linear_losses.TABLE[name].labels, 40)
+    y = np.tile(linear_losses.TABLE[name].labels or (0.0, 3.0), 40)
     z = rng.uniform(-3, 3, y.size)
-    if linear_losses.TABLE[name].regression:
+    if linear_losses.TABLE[name].regression and name != "poisson":
         y = rng.normal(size=y.size)
     code, h = linear_losses.CODES[name], 1e-6
     values, slopes, other = np.empty_like(z), np.empty_like(z), np.empty_like(z)

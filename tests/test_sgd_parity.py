@@ -27,7 +27,7 @@ SAME_STOPPING = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
 LOSSES = [
     (name, loss)
     for name in ("SGDClassifier", "SGDRegressor")
-    for loss in getattr(fastnn, name).loss_functions
+    for loss in sorted(getattr(reference, name)._parameter_constraints["loss"][0].options)
 ]
 
 

@@ -69,6 +69,7 @@ def _use_everything(dtype: str) -> None:
     for kind in (np.asarray, scipy.sparse.csr_matrix):
         fastnn.SGDClassifier(max_iter=1, tol=None).fit(kind(X), y)
         fastnn.LogisticRegression(solver="saga", max_iter=1).fit(kind(X), y)
+    fastnn.SGDClassifier(max_iter=1, tol=None, batch_size=2).fit(X, y)
     fastnn.LogisticRegression(solver="sgd", max_iter=1).fit(X, y)
     many, halves = np.eye(20, dtype=dtype), np.arange(20) % 2
     fastnn.SGDClassifier(max_iter=1, tol=None, early_stopping=True).fit(many, halves)

@@ -21,7 +21,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastnn.estimators.callbacks import CallbackMixin, Hooks, Relay
 from fastnn.estimators.linear_network import linear_network
 from fastnn.estimators.logistic_solvers import Problem, fit_gd, fit_lbfgs, fit_saga, sgd_rate
-from fastnn.estimators.multilayer import FLOATS, store_parameters
+from fastnn.estimators.multilayer import FLOATS
+from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.sgd_base import MAX_SEED
 from fastnn.estimators.sgd_classifier import SGDClassifier
 from fastnn.kernels.plan import Targets

@@ -15,8 +15,9 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastnn.estimators.labels import Labels, weigh_rows
-from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron, store_parameters
+from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron
 from fastnn.estimators.online import is_stochastic
+from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.validation import check_given
 from fastnn.network import Network
 from fastnn.online import OneRow

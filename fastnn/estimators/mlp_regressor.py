@@ -10,8 +10,9 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron, store_parameters
+from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron
 from fastnn.estimators.online import is_stochastic
+from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.validation import check_given
 from fastnn.inputs import check_targets
 from fastnn.kernels import losses

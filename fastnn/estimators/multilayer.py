@@ -32,12 +32,6 @@ from fastnn.training import score
 FLOATS = (np.float64, np.float32)
 
 
-def store_parameters(estimator: BaseEstimator, given: dict[str, Any]) -> None:
-    """Set a constructor's arguments, its ``locals()``, as attributes of the same names."""
-    for name in type(estimator)._get_param_names():
-        setattr(estimator, name, given[name])
-
-
 class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
     """Base of the two; the parameters are described there.
 

@@ -1,13 +1,12 @@
 """What an MLP's stochastic solver keeps between epochs: its rule, its state, its learning rate."""
 
-import functools
-import inspect
 import warnings
 from typing import Any
 
 import numpy as np
 
 from fastnn.arguments import check_dropout
+from fastnn.estimators.parameters import defaults_of, is_set
 from fastnn.kernels import optimizers
 from fastnn.kernels.plan import Plan, Rule
 from fastnn.schedules import Adaptive, Schedule, as_schedule
@@ -43,23 +42,15 @@ _READERS = {
 }  # fmt: skip
 
 
-@functools.cache
-def _defaults(cls: type) -> dict[str, Any]:
-    """Return the defaults of a class's parameters."""
-    parameters = inspect.signature(cls).parameters
-    return {name: parameter.default for name, parameter in parameters.items()}
-
-
 def warn_of_ignored(estimator: Any) -> None:
     """Warn of each parameter that was set and that the estimator's solver does not read."""
-    for name, default in _defaults(estimator.__class__).items():
-        if estimator.solver in _READERS.get(name, {estimator.solver}):
-            continue
-        value = getattr(estimator, name)
-        if value is not default and not np.array_equal(value, default):
+    for name in defaults_of(estimator.__class__):
+        if estimator.solver not in _READERS.get(name, {estimator.solver}) and is_set(
+            estimator, name
+        ):
             warnings.warn(
-                f"{name}={value!r} has no effect with solver={estimator.solver!r}; it is read by "
-                f"{', '.join(sorted(_READERS[name]))}",
+                f"{name}={getattr(estimator, name)!r} has no effect with "
+                f"solver={estimator.solver!r}; it is read by {', '.join(sorted(_READERS[name]))}",
                 stacklevel=4,
             )
     if estimator.schedule is not None and estimator.learning_rate != "constant":

@@ -16,8 +16,17 @@ from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastnn.estimators.callbacks import CallbackMixin
+from fastnn.estimators.callbacks import CallbackMixin, Hooks
 from fastnn.estimators.linear_network import linear_network
+from fastnn.estimators.parameters import is_set
+from fastnn.estimators.sgd_batches import (
+    BatchKernel,
+    check_batches,
+    fits,
+    fresh_memory,
+    has_batches,
+    steps_of_epoch,
+)
 from fastnn.estimators.sgd_training import (
     NATURAL_ORDER,
     Course,
@@ -27,10 +36,11 @@ from fastnn.estimators.sgd_training import (
     current_average,
     current_weights,
     make_rule,
+    schedule_of,
 )
 from fastnn.estimators.sgd_validation import Held
 from fastnn.inputs import as_rows
-from fastnn.kernels import linear
+from fastnn.kernels import linear, optimizers
 from fastnn.kernels.linear import SCHEDULES, LinearRule, Model
 from fastnn.kernels.linear_losses import LinearLoss
 from fastnn.kernels.plan import Rows
@@ -55,6 +65,19 @@ class Online:
     y: np.ndarray
     rows: Rows
     kernel: Callable
+
+
+@dataclass(slots=True)
+class Job:
+    """What the problems of one call share."""
+
+    X: Any
+    rows: Rows
+    weight: np.ndarray
+    max_iter: int
+    warmup_steps: int
+    hooks: Hooks
+    own: Held | None
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
@@ -86,6 +109,14 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "average": [Interval(Integral, 0, None, closed="neither"), "boolean"],
+        "optimizer": [StrOptions(set(optimizers.TABLE))],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "rho": [Interval(Real, 0, 1, closed="left")],
+        "optimizer_epsilon": [Interval(Real, 0, None, closed="neither"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "clip_norm": [Interval(Real, 0, None, closed="right"), None],
         "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
@@ -97,7 +128,7 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         """Raise ValueError where parameters do not go together."""
         if self.early_stopping and partial:
             raise ValueError("early_stopping should be False with partial_fit")
-        if self.learning_rate == "optimal" and self.alpha == 0:
+        if schedule_of(self) == "optimal" and self.alpha == 0:
             raise ValueError(
                 "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the "
                 "optimal learning rate."
@@ -109,6 +140,7 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
             raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
+        check_batches(self)
         self._warn_of_ignored(partial)
 
     def _warn_of_ignored(self, partial: bool) -> None:
@@ -122,10 +154,10 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
             ignored += [(name, "partial_fit") for name in _OF_RATES]
         if self.loss != "log_loss":
             ignored.append(("label_smoothing", f"loss={self.loss!r}"))
-        constructor: Any = type(self).__init__
-        defaults = constructor.__kwdefaults__
+        if self.loss != "quantile":
+            ignored.append(("loss_parameter", f"loss={self.loss!r}"))
         for name, reason in ignored:
-            if name in defaults and getattr(self, name) != defaults[name]:
+            if is_set(self, name):
                 warnings.warn(
                     f"{name}={getattr(self, name)!r} has no effect with {reason}", stacklevel=4
                 )
@@ -156,6 +188,48 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         if not weight.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
         return np.ascontiguousarray(weight)
+
+    def _present(
+        self, X: Any, y: np.ndarray, weight: np.ndarray
+    ) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Leave out rows of weight 0, which would take a place in a batch."""
+        if not has_batches(self) or weight.size == 0 or weight.all():
+            return X, y, weight
+        present = np.flatnonzero(weight)
+        return X[present], y[present], weight[present]
+
+    def _steps(self, n: int) -> int:
+        """Return how many steps an epoch over ``n`` rows makes."""
+        return steps_of_epoch(self, n) if has_batches(self) else n
+
+    def _prepare_batches(self, outputs: list[slice], W: np.ndarray) -> None:
+        """Get the optimiser ready to train parts of the weights apart, or to go on with them."""
+        if not has_batches(self):
+            self.__dict__.pop("_memory", None)
+            return
+        sizes = [W[output].size + W[output].shape[0] for output in outputs]
+        fresh = fresh_memory(self.optimizer, sizes, W.dtype)
+        kept = self.__dict__.get("_memory")
+        if kept is None or kept[0] != self.optimizer or not fits(kept[1], fresh):
+            self._memory = self.optimizer, fresh
+
+    def _steppers(
+        self,
+        exact: Callable,
+        rule: LinearRule,
+        y: np.ndarray,
+        weight: np.ndarray,
+        held_out: np.ndarray | None,
+        problem: int = 0,
+        *,
+        joint: bool = False,
+    ) -> dict[str, Any]:
+        """Return the ``kernel`` and the ``mass`` with which `train` trains a problem."""
+        if not has_batches(self):
+            return {"kernel": exact}
+        memory = self._memory[1][problem]
+        kernel = BatchKernel(self, rule, memory, y, weight, held_out, joint)
+        return {"kernel": kernel, "mass": kernel.mass}
 
     def _initial(
         self, shape: tuple[int, int], dtype: np.dtype, coef_init: Any, intercept_init: Any
@@ -199,6 +273,11 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
                 W, b = parameters.A, parameters.a
         self.coef_ = self._shaped(W)
         self.intercept_ = b.astype(W.dtype)
+
+    def _start_anew(self) -> None:
+        """Forget the steps made: their number, and what the optimiser remembers of them."""
+        self.t_ = 1.0
+        self.__dict__.pop("_memory", None)
 
     def _shaped(self, W: np.ndarray) -> np.ndarray:
         """Return ``coef_`` of the weights (k, d)."""
@@ -299,9 +378,12 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
             )
 
     def _seed(self, state: np.random.RandomState) -> int | None:
-        """Draw the seed of the order of the rows; it is drawn even if nothing is shuffled."""
+        """Draw the seed of the order of the rows; it is drawn even if nothing is shuffled.
+
+        A batch of all rows has no order.
+        """
         seed = int(state.randint(MAX_SEED))
-        return seed if self.shuffle else None
+        return seed if self.shuffle and self.batch_size is not None else None
 
     def _online(self) -> Online:
         """Return what `learn_one` works with, made anew if the model is no longer the same."""

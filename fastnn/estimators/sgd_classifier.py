@@ -1,7 +1,7 @@
 """Linear classifier trained by stochastic gradient descent, with scikit-learn's interface."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -19,14 +19,15 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.estimators.callbacks import Hooks
-from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD
+from fastnn.estimators.parameters import store_parameters
+from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD, Job
+from fastnn.estimators.sgd_batches import has_batches
 from fastnn.estimators.sgd_training import Course, Parameters, make_rule, train
 from fastnn.estimators.sgd_validation import Held, make_judge, take_held
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import train_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
 from fastnn.kernels.linear_softmax import train_softmax_rows_
-from fastnn.kernels.plan import Rows
 from fastnn.network import Network
 
 
@@ -35,8 +36,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
 
     Parameters, attributes, numbers and messages are those of scikit-learn 1.9's class of this
     name; what is below ``average`` in the lists, `learn_one` and `predict_one` come on top.
-    Momentum and other optimisers would touch every weight at every row, which SGD on sparse rows
-    avoids; `MLPClassifier` with ``hidden_layer_sizes=()`` is the linear model that has them.
+    Another ``optimizer`` or ``batch_size`` trains the same model by mini-batches: each step takes
+    the weighted mean of its rows' gradients, and touches every weight, on sparse rows too.
 
     Parameters
     ----------
@@ -69,11 +70,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     random_state : int, RandomState instance or None, default=None
         Decides the orders of the rows and the validation split.
     learning_rate : str, default="optimal"
-        The rate of step t: "constant" ``eta0``; "optimal" ``1 / (alpha (t + t0))``; "invscaling"
+        The rate of step t: "constant" ``eta0``; "optimal" ``1 / (alpha (t + t0))`` with
+        ``optimizer="sgd"``, with others, whose rates are of another kind, ``eta0``; "invscaling"
         ``eta0 / t^power_t``; "adaptive" ``eta0``, divided by 5 whenever training would end; "pa1"
         and "pa2", passive-aggressive steps of the hinge loss, limited by ``eta0``.
     eta0 : float, default=0.01
-        See ``learning_rate``.
+        See ``learning_rate``; "adagrad", whose steps become ever smaller, takes 0.1 or more.
     power_t : float, default=0.5
         See ``learning_rate``.
     early_stopping : bool, default=False
@@ -88,6 +90,22 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         Whether `fit` starts from the model so far.
     average : bool or int, default=False
         Whether the coefficients are the average over all steps, or over those from a number on.
+    optimizer : str, default="sgd"
+        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop" or "adagrad".
+    batch_size : int or None, default=1
+        Rows a step, at most; None for all of them: then a row of weight 2 is a row twice, and one
+        of weight 0 absent, to rounding.  With 1 a step is in proportion to the row's weight.
+    momentum : float, default=0.9
+        Of "momentum" and "nesterov".
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of the moments of "adam" and "adamw".
+    rho : float, default=0.99
+        Decay of the squares of "rmsprop".
+    optimizer_epsilon : float or None, default=None
+        Against division by zero in "adam", "adamw", "rmsprop" (None is 1e-8), "adagrad" (1e-10).
+    weight_decay : float or None, default=None
+        Decoupled decay, beside ``penalty``: each step first takes ``rate * weight_decay * coef``
+        from the weights.  None is 0.01 for "adamw", else 0.
     multi_class : {"ovr", "multinomial"}, default="ovr"
         How several classes are told apart: each against the rest, or all together by the softmax
         of their scores, with ``loss="log_loss"``.
@@ -95,7 +113,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         Part of each target's mass that is spread evenly over all classes, with
         ``loss="log_loss"``.
     clip_norm : float or None, default=None
-        Largest norm of the gradient of a row's loss, before the row's weight.
+        Largest norm of the gradient of a row's loss, before the row's weight, or of a batch's mean.
     warmup_epochs : int, default=0
         Epochs of `fit` in which the rate first rises linearly, step by step.
     scoring : str, callable or None, default=None
@@ -119,11 +137,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_iter_ : int
         Epochs made; the most of any class.
     t_ : float
-        One more than ``n_iter_ * n_samples``.
+        One more than the steps made, ``n_iter_ * n_samples`` with batches of one.
     loss_curve_ : list of float
         Mean loss of the rows in each epoch of the last call, each before its step, without the
-        penalty.  This and the other curves are a list of lists, one per class, where each of
-        several classes is trained against the rest.
+        penalty; by mini-batches the weighted mean.  This and the other curves are a list of lists,
+        one per class, where each of several classes is trained against the rest.
     validation_loss_curve_ : list of float
         Loss of the validation rows after each epoch; empty without.
     validation_scores_ : list of float or None
@@ -143,9 +161,18 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     >>> model = SGDClassifier(random_state=0).fit(X, ["low", "low", "high", "high"])
     >>> print(model.predict([[-0.8, -1.0]]))
     ['low']
+
+    All rows in each step of Adam; the last one counts twice:
+
+    >>> model = SGDClassifier("log_loss", optimizer="adam", eta0=0.1, batch_size=None)
+    >>> model = model.fit(X, ["low", "low", "high", "high"], sample_weight=[1, 1, 1, 2])
+    >>> print(model.predict([[-0.8, -1.0], [0.5, 0.5]]))
+    ['low' 'high']
     """
 
-    loss_functions: ClassVar[Mapping[str, LinearLoss]] = TABLE
+    loss_functions: ClassVar[Mapping[str, LinearLoss]] = {
+        name: loss for name, loss in TABLE.items() if loss.labels is not None
+    }
     _passive_aggressive_loss = "hinge"
     _parameter_constraints: ClassVar[dict] = {
         **BaseSGD._parameter_constraints,
@@ -180,6 +207,14 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         class_weight: Any = None,
         warm_start: bool = False,
         average: bool | int = False,
+        optimizer: str = "sgd",
+        batch_size: int | None = 1,
+        momentum: float = 0.9,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        rho: float = 0.99,
+        optimizer_epsilon: float | None = None,
+        weight_decay: float | None = None,
         multi_class: str = "ovr",
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
@@ -188,34 +223,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         restore_best: bool | None = None,
         callbacks: Any = (),
     ) -> None:
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.shuffle = shuffle
-        self.verbose = verbose
-        self.epsilon = epsilon
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.learning_rate = learning_rate
-        self.eta0 = eta0
-        self.power_t = power_t
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.average = average
-        self.multi_class = multi_class
-        self.label_smoothing = label_smoothing
-        self.clip_norm = clip_norm
-        self.warmup_epochs = warmup_epochs
-        self.scoring = scoring
-        self.restore_best = restore_best
-        self.callbacks = callbacks
+        store_parameters(self, locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -264,7 +272,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         _check_partial_fit_first_call(self, np.unique(y))
         shape = self._n_outputs(), X.shape[1]
         parameters = self._initial(shape, X.dtype, coef_init, intercept_init)
-        self.t_ = 1.0
+        self._start_anew()
         own = None
         if X_val is not None or y_val is not None:
             own = take_held(self, X_val, y_val, sample_weight_val)
@@ -342,15 +350,16 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         hooks: Hooks,
         own: Held | None = None,
     ) -> Self:
-        weight = self._check_weight(sample_weight, X)
+        X, y, weight = self._present(X, y, self._check_weight(sample_weight, X))
         self._class_weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         rows = as_rows(X, X.dtype)
         n_outputs = parameters.W.shape[0]
-        warmup_steps = self.warmup_epochs * X.shape[0] if max_iter > 1 else 0
+        warmup_steps = self.warmup_epochs * self._steps(X.shape[0]) if max_iter > 1 else 0
         truncate = self.penalty in ("l1", "elasticnet")
         outputs, _ = self._outputs(n_outputs)
+        self._prepare_batches(outputs, parameters.W)
         self._in_training = [parameters.model(output, truncate) for output in outputs]
-        job = _Job(X, rows, weight, max_iter, warmup_steps, hooks, own)
+        job = Job(X, rows, weight, max_iter, warmup_steps, hooks, own)
         if self._is_joint(n_outputs):
             courses = [self._train_together(job, y)]
         elif n_outputs == 1:
@@ -367,14 +376,14 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
                 require="sharedmem",
             )(delayed(self._train_class)(job, y, c, held_out, seed) for c, seed in enumerate(seeds))
         self.n_iter_ = max(course.n_iter for course in courses)
-        self.t_ += self.n_iter_ * X.shape[0]
+        self.t_ += self.n_iter_ * self._steps(X.shape[0])
         self._report(courses)
         self._publish(parameters)
         del self._in_training
         return self
 
     def _train_class(
-        self, job: "_Job", y: np.ndarray, c: int, held_out: np.ndarray | None, seed: Any
+        self, job: Job, y: np.ndarray, c: int, held_out: np.ndarray | None, seed: Any
     ) -> Course:
         """Train class ``c`` against the rest, or against the other one."""
         alone = len(self._in_training) == 1
@@ -406,18 +415,25 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         smooth = self.label_smoothing if self.loss == "log_loss" else 0.0
         if smooth:
             targets = targets * (1 - smooth) + targets.dtype.type(smooth / len(self.classes_))
+        steppers = self._steppers(train_rows_, rule, targets, job.weight, held_out, problem)
         return train(
-            train_rows_, rule, model, job.rows, targets, job.weight, t=self.t_,
-            seed=self._seed(state), stopping=stopping, hooks=job.hooks, problem=problem,
-            problems=len(self._in_training),
+            **steppers, rule=rule, model=model, rows=job.rows, y=targets, weight=job.weight,
+            t=self.t_, seed=self._seed(state), stopping=stopping, hooks=job.hooks,
+            problem=problem, problems=len(self._in_training),
         )  # fmt: skip
 
     def _targets(self, positive: np.ndarray, dtype: Any) -> np.ndarray:
         """Return what the loss takes for one class and the others."""
-        low, high = TABLE[self.loss].labels
+        low, high = self._labels()
         return np.where(positive, high, low).astype(dtype)
 
-    def _train_together(self, job: "_Job", y: np.ndarray) -> Course:
+    def _labels(self) -> tuple[float, float]:
+        """Return what the loss takes for the negative and the positive class."""
+        labels = TABLE[self.loss].labels
+        assert labels is not None
+        return labels
+
+    def _train_together(self, job: Job, y: np.ndarray) -> Course:
         """Train the softmax of all scores."""
         known = np.isin(y, self.classes_)
         if not known.all():
@@ -444,9 +460,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         if self.class_weight is not None:
             of_class = self._class_weights.astype(dtype)[numbers]
             weight = of_class * weight if weight.size else of_class
+        targets = numbers.astype(dtype)
         return train(
-            train_softmax_rows_, rule, self._in_training[0], job.rows, numbers.astype(dtype),
-            weight, t=self.t_, seed=self._seed(check_random_state(self.random_state)),
+            **self._steppers(train_softmax_rows_, rule, targets, weight, held_out, joint=True),
+            rule=rule, model=self._in_training[0], rows=job.rows, y=targets, weight=weight,
+            t=self.t_, seed=self._seed(check_random_state(self.random_state)),
             stopping=stopping, hooks=job.hooks,
         )  # fmt: skip
 
@@ -485,6 +503,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         """
         if "coef_" not in self.__dict__:
             check_is_fitted(self)
+        if has_batches(self):
+            return self.partial_fit(np.reshape(x, (1, -1)), [y])
         c = int(self.classes_.searchsorted(y))
         n_outputs = self.intercept_.shape[0]
         if n_outputs > 1 and self.multi_class == "multinomial":
@@ -492,7 +512,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             if self.class_weight is not None:
                 weight = self._class_weights[c : c + 1].astype(self.coef_.dtype)
             return self._learn(x, [c], weight)
-        low, high = TABLE[self.loss].labels
+        low, high = self._labels()
         if self.label_smoothing and self.loss == "log_loss":
             low = self.label_smoothing / len(self.classes_)
             high = 1 - self.label_smoothing + low
@@ -570,16 +590,3 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
-
-
-@dataclass
-class _Job:
-    """What the problems of one call share."""
-
-    X: Any
-    rows: Rows
-    weight: np.ndarray
-    max_iter: int
-    warmup_steps: int
-    hooks: Hooks
-    own: Held | None

@@ -1,6 +1,7 @@
 """Linear regression trained by stochastic gradient descent, with scikit-learn's interface."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,17 +14,16 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastnn.estimators.callbacks import Hooks
+from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD
-from fastnn.estimators.sgd_training import Parameters, make_rule, train
+from fastnn.estimators.sgd_batches import has_batches
+from fastnn.estimators.sgd_training import Parameters, loss_number, make_rule, train
 from fastnn.estimators.sgd_validation import Held, make_judge, take_held
 from fastnn.inputs import as_rows
+from fastnn.kernels import losses
 from fastnn.kernels.linear import train_rows_
 from fastnn.kernels.linear_losses import TABLE, LinearLoss
 from fastnn.network import Network
-
-
-def _r2(y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(r2_score(y, scores[:, 0], sample_weight=weight))
 
 
 class SGDRegressor(RegressorMixin, BaseSGD):
@@ -35,7 +35,9 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     Parameters
     ----------
     loss : str, default="squared_error"
-        "squared_error", "huber", "epsilon_insensitive" or "squared_epsilon_insensitive".
+        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive",
+        "absolute_error" (the median), "quantile", or "poisson" of counts, which predicts
+        ``exp(x.coef + intercept)``.
     penalty, alpha, l1_ratio, fit_intercept, max_iter, tol, shuffle, verbose, epsilon
         As in `SGDClassifier`.
     random_state, eta0, validation_fraction, n_iter_no_change, warm_start, average
@@ -46,6 +48,10 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         As in `SGDClassifier`.
     early_stopping : bool, default=False
         Whether a part of the rows is held out, whose R² ends training.
+    loss_parameter : float or None, default=None
+        The quantile of "quantile", between 0 and 1; None is 0.5.
+    optimizer, batch_size, momentum, beta_1, beta_2, rho, optimizer_epsilon, weight_decay
+        As in `SGDClassifier`.
     clip_norm, warmup_epochs, restore_best, callbacks
         As in `SGDClassifier`.
     scoring : str, callable or None, default=None
@@ -61,7 +67,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     n_iter_ : int
         Epochs made.
     t_ : float
-        One more than ``n_iter_ * n_samples``.
+        One more than the steps made, ``n_iter_ * n_samples`` with batches of one.
     loss_curve_, validation_loss_curve_, validation_scores_, best_validation_score_
         As in `SGDClassifier`.
     n_features_in_ : int
@@ -77,6 +83,14 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     >>> model = SGDRegressor(random_state=0, tol=1e-6).fit(X, 2 * X[:, 0] + 1)
     >>> print(model.predict([[0.5]]).round(1))
     [2.]
+
+    The 90 % quantile, by mini-batches and Adam:
+
+    >>> y = np.random.RandomState(0).normal(X[:, 0])
+    >>> model = SGDRegressor("quantile", loss_parameter=0.9, optimizer="adam", batch_size=10)
+    >>> model = model.set_params(random_state=0, tol=1e-5).fit(X, y)
+    >>> print((y < model.predict(X)).mean().round(1))
+    0.9
     """
 
     loss_functions: ClassVar[Mapping[str, LinearLoss]] = {
@@ -86,6 +100,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     _parameter_constraints: ClassVar[dict] = {
         **BaseSGD._parameter_constraints,
         "loss": [StrOptions(set(loss_functions))],
+        "loss_parameter": [Real, None],
     }
 
     def __init__(
@@ -110,36 +125,22 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         n_iter_no_change: int = 5,
         warm_start: bool = False,
         average: bool | int = False,
+        loss_parameter: float | None = None,
+        optimizer: str = "sgd",
+        batch_size: int | None = 1,
+        momentum: float = 0.9,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        rho: float = 0.99,
+        optimizer_epsilon: float | None = None,
+        weight_decay: float | None = None,
         clip_norm: float | None = None,
         warmup_epochs: int = 0,
         scoring: Any = None,
         restore_best: bool | None = None,
         callbacks: Any = (),
     ) -> None:
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.shuffle = shuffle
-        self.verbose = verbose
-        self.epsilon = epsilon
-        self.random_state = random_state
-        self.learning_rate = learning_rate
-        self.eta0 = eta0
-        self.power_t = power_t
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.average = average
-        self.clip_norm = clip_norm
-        self.warmup_epochs = warmup_epochs
-        self.scoring = scoring
-        self.restore_best = restore_best
-        self.callbacks = callbacks
+        store_parameters(self, locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -188,7 +189,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         parameters = self._initial((1, X.shape[1]), X.dtype, coef_init, intercept_init)
-        self.t_ = 1.0
+        self._start_anew()
         with self._hooks(self.max_iter, *given, sample_weight, self._snapshot) as hooks:
             self._train(X, y, sample_weight, parameters, self.max_iter, hooks, own)
         self._warn_after_fit()
@@ -233,32 +234,56 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         hooks: Hooks,
         own: Held | None = None,
     ) -> Self:
-        y = np.ascontiguousarray(y, X.dtype)
-        weight = self._check_weight(sample_weight, X)
+        y = self._check_targets(np.ascontiguousarray(y, X.dtype))
+        X, y, weight = self._present(X, y, self._check_weight(sample_weight, X))
         rows = as_rows(X, X.dtype)
         held_out = None if own is not None else self._held_out(ShuffleSplit, y, weight)
         held = own or self._held(X, y, weight, held_out)
-        judge = None if held is None else make_judge(self, held, held.y, _r2)
+        judge = None
+        if held is not None:
+            judge = make_judge(self, held, self._check_targets(held.y, "y_val"), self._r2)
         stopping = self._stopping(max_iter, held_out, judge)
         state = check_random_state(self.random_state)
         seed = self._seed(state)
         state.randint(1, MAX_SEED)  # scikit-learn draws one more, for its data set
-        warmup_steps = self.warmup_epochs * X.shape[0] if max_iter > 1 else 0
+        warmup_steps = self.warmup_epochs * self._steps(X.shape[0]) if max_iter > 1 else 0
         rule = make_rule(
             self, sparse=rows.indptr.size > 0, stopping=stopping, warmup_steps=warmup_steps
         )
+        self._prepare_batches([slice(None)], parameters.W)
         model = parameters.model(slice(None), rule.truncate)
         self._in_training = [model]
         course = train(
-            train_rows_, rule, model, rows, y, weight, t=self.t_, seed=seed, stopping=stopping,
-            hooks=hooks,
+            **self._steppers(train_rows_, rule, y, weight, held_out), rule=rule, model=model,
+            rows=rows, y=y, weight=weight, t=self.t_, seed=seed, stopping=stopping, hooks=hooks,
         )  # fmt: skip
         self.n_iter_ = course.n_iter
-        self.t_ += self.n_iter_ * X.shape[0]
+        self.t_ += self.n_iter_ * self._steps(X.shape[0])
         self._report([course])
         self._publish(parameters)
         del self._in_training
         return self
+
+    def _check_settings(self, partial: bool = False) -> None:
+        number = self.loss_parameter
+        if self.loss == "quantile" and number is not None and not 0 < number < 1:
+            raise ValueError(
+                f"loss_parameter must be between 0 and 1 with loss='quantile', got {number!r}"
+            )
+        super()._check_settings(partial)
+
+    def _check_targets(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        """Return targets that the loss takes: counts must not be negative."""
+        if self.loss == "poisson" and y.size and y.min() < 0:
+            raise ValueError(f"loss='poisson' takes targets of 0 or more, {name} holds {y.min()}")
+        return y
+
+    def _link(self, scores: np.ndarray) -> np.ndarray:
+        """Return the predictions of scores."""
+        return np.exp(scores) if self.loss == "poisson" else scores
+
+    def _r2(self, y: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
+        return float(r2_score(y, self._link(scores[:, 0]), sample_weight=weight))
 
     def _shaped(self, W: np.ndarray) -> np.ndarray:
         return W.ravel()
@@ -283,7 +308,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         -------
         self
         """
-        if not hasattr(self, "coef_"):
+        if not hasattr(self, "coef_") or has_batches(self):
             return self.partial_fit(np.reshape(x, (1, -1)), [y])
         return self._learn(x, [y])
 
@@ -295,14 +320,15 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         x : array-like, shape (n_features,)
             Finite numbers.
         """
-        return float(self.coef_ @ np.asarray(x) + self.intercept_[0])
+        return float(self._link(self.coef_ @ np.asarray(x) + self.intercept_[0]))
 
     @property
     def network_(self) -> Network:
         """The model as a `Network`, for `fastnn.explain` and its like."""
-        if self.loss not in ("squared_error", "huber"):
+        if self.loss not in losses.TABLE:
             raise ValueError(f"a Network has no loss {self.loss!r}")
-        return self._linear_network(self.loss, self.epsilon if self.loss == "huber" else None)
+        has_number = losses.TABLE[self.loss].parameter is not None
+        return self._linear_network(self.loss, loss_number(self) if has_number else None)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the prediction for each row.
@@ -318,4 +344,5 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return self._link(scores.ravel())

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.estimators.callbacks import Hooks
+from fastnn.estimators.sgd_batches import has_batches
 from fastnn.kernels import linear
 from fastnn.kernels.linear import LinearRule, Model
 from fastnn.kernels.linear_losses import CODES, TABLE
@@ -189,8 +190,9 @@ def make_rule(
         Whether each kernel call leaves whole weights.
     """
     alpha = float(estimator.alpha)
-    schedule = linear.SCHEDULES[estimator.learning_rate]
+    schedule = linear.SCHEDULES[schedule_of(estimator)]
     penalty = estimator.penalty
+    smoothing = float(getattr(estimator, "label_smoothing", 0.0))
     l1_ratio = {"l1": 1.0, "elasticnet": estimator.l1_ratio}.get(penalty, 0.0)
     # The first rate is the size a weight typically has, |w| = alpha^(-1/4); L. Bottou's rule.
     optimal_init = alpha**-0.75 if schedule == linear.OPTIMAL else 0.0
@@ -198,7 +200,7 @@ def make_rule(
     penalised = penalty is not None and not passive_aggressive
     return LinearRule(
         loss=CODES[estimator.loss],
-        epsilon=float(estimator.epsilon),
+        epsilon=loss_number(estimator),
         schedule=schedule,
         eta0=float(estimator.eta0),
         power_t=float(estimator.power_t),
@@ -210,16 +212,41 @@ def make_rule(
         positive_weight=float(positive),
         negative_weight=float(negative),
         fit_intercept=bool(estimator.fit_intercept),
-        intercept_rate=SPARSE_INTERCEPT_RATE if sparse else 1.0,
+        intercept_rate=SPARSE_INTERCEPT_RATE if sparse and not has_batches(estimator) else 1.0,
         average=float(estimator.average),
         watch_loss=not whole,
         watch_penalty=stopping.lines or (stopping.watches_objective and penalised),
         clip=math.inf if estimator.clip_norm is None else float(estimator.clip_norm),
         warmup=0.0 if passive_aggressive else float(warmup_steps),
-        middle=sum(TABLE[estimator.loss].labels) / 2,
-        smoothing=float(getattr(estimator, "label_smoothing", 0.0)),
+        middle=_middle(estimator, smoothing),
+        smoothing=smoothing,
         whole=whole,
     )
+
+
+def schedule_of(estimator: Any) -> str:
+    """Return the name of the schedule; "optimal" is plain SGD's, with others the rate stays."""
+    name: str = estimator.learning_rate
+    return "constant" if name == "optimal" and estimator.optimizer != "sgd" else name
+
+
+def loss_number(estimator: Any) -> float:
+    """Return the number that the loss takes: its own ``epsilon``, or the quantile."""
+    if estimator.loss != "quantile":
+        return float(estimator.epsilon)
+    given = estimator.loss_parameter
+    return 0.5 if given is None else float(given)
+
+
+def _middle(estimator: Any, smoothing: float) -> float:
+    """Return the number between the targets of two classes."""
+    labels = TABLE[estimator.loss].labels
+    if labels is None:
+        return 0.0
+    middle = sum(labels) / 2
+    if estimator.loss != "log_loss" or smoothing == 0:
+        return middle
+    return middle * (1 - smoothing) + smoothing / len(estimator.classes_)
 
 
 def begin(model: Model, rule: LinearRule, t: float) -> None:
@@ -249,13 +276,14 @@ def train(
     hooks: Hooks,
     problem: int = 0,
     problems: int = 1,
+    mass: float | None = None,
 ) -> Course:
     """Train until the rule says stop; return what happened.
 
     Parameters
     ----------
     kernel : callable
-        ``linear.train_rows_`` or ``linear_softmax.train_softmax_rows_``.
+        ``linear.train_rows_``, ``linear_softmax.train_softmax_rows_`` or a `BatchKernel`.
     rule, model, rows, y, weight
         Its arguments; ``model`` is written.
     t : float
@@ -268,6 +296,8 @@ def train(
         What watches.
     problem, problems : int
         Number of this one, and how many there are.
+    mass : float, optional
+        What the sum of an epoch's losses is divided by; by default the number of its rows.
 
     Raises
     ------
@@ -284,6 +314,7 @@ def train(
         linear.permutation_(shuffle, seed)
         order = shuffle
     n_train = n if stopping.held_out is None else n - int(np.count_nonzero(stopping.held_out))
+    mass = n_train if mass is None else mass
     size = _slice_rows(rows, model.W.shape[0])
     course = Course()
     first = problem * stopping.max_iter
@@ -307,7 +338,8 @@ def train(
                 stop = min(start + size, n_train)
                 kernel(rule, model, rows, y, weight, visited, start, stop)
                 if hooks.watches_slices:
-                    progress.done, progress.loss = stop, state[linear.LOSS_SUM] / stop
+                    progress.done = stop
+                    progress.loss = state[linear.LOSS_SUM] / (mass * stop / n_train)
                     hooks.on_slice(progress)
             if not (np.isfinite(model.b).all() and np.isfinite(model.W).all()):
                 raise ValueError(
@@ -316,7 +348,7 @@ def train(
                 )
             course.n_iter = epoch
             penalty = _penalty(kernel, rule, model, n_train) if rule.watch_penalty else 0.0
-            loss = state[linear.LOSS_SUM] / n_train
+            loss = state[linear.LOSS_SUM] / mass
             course.history.loss.append(loss)
             course.history.learning_rate.append(float(state[linear.RATE]))
             # What should grow: the score, or the objective's negative.

@@ -11,6 +11,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from fastnn.estimators.sgd_training import loss_number
 from fastnn.estimators.validation import takes_weight
 from fastnn.kernels.linear import losses_
 from fastnn.kernels.linear_losses import CODES
@@ -121,5 +122,5 @@ def _mean_loss(
         z = np.ascontiguousarray(scores[:, 0], float)
         values = np.empty_like(z)
         y = np.ascontiguousarray(targets, float)
-        losses_(CODES[estimator.loss], float(estimator.epsilon), z, y, values)
+        losses_(CODES[estimator.loss], loss_number(estimator), z, y, values)
     return float(np.average(values, weights=weight))

@@ -12,9 +12,15 @@ from typing import NamedTuple
 from fastnn.kernels.elementary import exp, exp_factors, two_to
 from fastnn.kernels.jit import elementary, helper, scalar
 from fastnn.kernels.losses import (
+    absolute_error,
+    absolute_error_delta,
     huber,
     huber_delta,
     log_loss,
+    poisson,
+    poisson_delta,
+    quantile,
+    quantile_delta,
     squared_error,
 )
 from fastnn.kernels.table import dispatch
@@ -137,6 +143,12 @@ def squared_epsilon_insensitive_slope(z, y, epsilon):
     return gap if z > y else -gap
 
 
+@scalar
+def poisson_slope(z, y, epsilon):
+    """Return ``exp(z) - y``."""
+    return limited(poisson_delta(z, y, epsilon))
+
+
 def summed(value: Callable, name: str) -> Callable:
     """Return the function of ``(n, z, y, epsilon)`` that sums a loss over n scores."""
 
@@ -165,8 +177,8 @@ def log_loss_sum(n, z, y, epsilon):
 class LinearLoss(NamedTuple):
     """One row of the table: value, slope and sum, and two formulas with ``e`` for epsilon.
 
-    ``labels`` are the targets that stand for two classes; ``regression`` says whether the loss
-    takes real targets too.
+    ``labels`` are the targets that stand for two classes, None where the sign of a score tells none
+    apart; ``regression`` says whether the loss takes real targets too.
     """
 
     formula: str
@@ -174,7 +186,7 @@ class LinearLoss(NamedTuple):
     value: Callable
     slope: Callable
     total: Callable
-    labels: tuple[float, float] = (-1.0, 1.0)
+    labels: tuple[float, float] | None = (-1.0, 1.0)
     regression: bool = False
 
 
@@ -241,6 +253,32 @@ TABLE: dict[str, LinearLoss] = {
         squared_epsilon_insensitive,
         squared_epsilon_insensitive_slope,
         summed(squared_epsilon_insensitive, "squared_epsilon_insensitive"),
+        regression=True,
+    ),
+    "absolute_error": LinearLoss(
+        "|z - y|",
+        "sign(z - y)",
+        absolute_error,
+        absolute_error_delta,
+        summed(absolute_error, "absolute_error"),
+        regression=True,
+    ),
+    "quantile": LinearLoss(
+        "e (y - z) if y >= z else (1 - e) (z - y)",
+        "-e if y > z else 1 - e",
+        quantile,
+        quantile_delta,
+        summed(quantile, "quantile"),
+        None,
+        regression=True,
+    ),
+    "poisson": LinearLoss(
+        "a - y log a + (y log y - y), a = exp(z)",
+        "a - y",
+        poisson,
+        poisson_slope,
+        summed(poisson, "poisson"),
+        None,
         regression=True,
     ),
 }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastnn.kernels.elementary import exp
-from fastnn.kernels.jit import kernel
+from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.linear import (
     AVERAGE_A,
     AVERAGE_B,
@@ -32,6 +32,29 @@ from fastnn.kernels.linear_row import (
 from fastnn.kernels.views import constant, offset, pointer
 
 
+@helper
+def softmax_slopes_(n_out, label, smoothing, z):
+    """Return the cross-entropy of a row's scores; write probabilities less targets in their place.
+
+    The slope of the loss by each score; the target has ``smoothing`` of its mass spread evenly.
+    """
+    largest = z[0]
+    for k in range(1, n_out):
+        largest = max(largest, z[k])
+    surprise = float(largest - z[label])
+    z_true, mean = float(z[label]), 0.0
+    total = constant(0, largest)
+    for k in range(n_out):
+        mean += float(z[k]) / n_out
+        z[k] = exp(z[k] - largest)
+        total += z[k]
+    even = constant(smoothing / n_out, largest)
+    for k in range(n_out):
+        z[k] = z[k] / total - even
+    z[label] -= constant(1 - smoothing, largest)
+    return surprise + math.log(float(total)) + smoothing * (z_true - mean)
+
+
 @kernel
 def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
     """Make one step for each of rows ``order[start:stop]`` in turn, for the softmax of k scores.
@@ -54,28 +77,13 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
         prefetch_ahead_(X, n, stop)
         t, scale = state[T], state[SCALE]
         eta = scheduled_rate(rule, state[ETA], t)
-        largest = constant(-math.inf, like)
         for k in range(n_out):
             z = constant(scale, like) * row_dot(X, i, offset(V, k * d)) + constant(b[k], like)
             steps[k] = z
-            largest = max(largest, z)
-        label = int(X.y[i])
-        surprise = float(largest - steps[label])
-        z_true, mean = float(steps[label]), 0.0
-        for k in range(n_out):
-            mean += float(steps[k]) / n_out
-        total = constant(0, like)
-        for k in range(n_out):
-            steps[k] = exp(steps[k] - largest)
-            total += steps[k]
+        surprise = softmax_slopes_(n_out, int(X.y[i]), rule.smoothing, pointer(steps))
         if rule.watch_loss:
-            state[LOSS_SUM] += surprise + math.log(float(total)) + rule.smoothing * (z_true - mean)
-        # Probabilities less targets, the slope of the loss by each score.
-        even = constant(rule.smoothing / n_out, like)
+            state[LOSS_SUM] += surprise
         size = 0.0
-        for k in range(n_out):
-            steps[k] = steps[k] / total - even
-        steps[label] -= constant(1 - rule.smoothing, like)
         rate = -eta * (X.weight[i] if X.weighted else 1.0)
         if rule.clip < math.inf:
             for k in range(n_out):
