@@ -66,7 +66,7 @@ def test_a_missing_feature_is_skipped():
 def test_ratio_of_twice_the_work(monkeypatch):
     """On a clock that counts calls, a job of six ticks takes three times one of two."""
     measure, ticks = module("measure"), itertools.count()
-    monkeypatch.setattr(measure.time, "thread_time", lambda: float(next(ticks)))
+    monkeypatch.setattr(measure.time, "process_time", lambda: float(next(ticks)))
     monkeypatch.setattr(measure, "SECONDS", 0.0)
     monkeypatch.setattr(measure, "FORKS", 3)
 
@@ -78,7 +78,7 @@ def test_ratio_of_twice_the_work(monkeypatch):
 
 def test_a_job_that_fails_in_a_fork_fails(monkeypatch):
     measure = module("measure")
-    monkeypatch.setattr(measure, "_quartile_of_rounds", lambda *_: 1 / 0)
+    monkeypatch.setattr(measure, "_ratio_of_rounds", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         measure.ratio(lambda: int, int)
 

@@ -8,7 +8,7 @@ from benchmarks.tables import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 PEAK = "x FMA peak time"
 #: Widths and rows of a batch through one layer: narrow, square, wide in, wide out.
-LAYERS = {"8-8": 20_000, "64-64": 5_000, "784-128": 500, "20-1000": 2_000}
+LAYERS = {"8-8": 5_000, "64-64": 1_000, "256-128": 200, "20-1000": 100}
 
 
 class Activations:
@@ -70,15 +70,15 @@ class Losses:
 
 
 class Optimizers:
-    """20 steps on the 101 770 parameters of 784-128-10, on two rows each: little but the step."""
+    """20 steps on the 34 186 parameters of 256-128-10, on two rows each: little but the step."""
 
     params = [OPTIMIZERS]
     param_names = ["optimizer"]
-    sizes = [784, 128, 10]
+    sizes = [256, 128, 10]
 
     def setup(self, optimizer):
         row("fastnn.kernels.optimizers:TABLE", optimizer)
-        self.X, self.y = classes(784, 10, 20)
+        self.X, self.y = classes(256, 10, 20)
         self.job = self.prepare(optimizer)
 
     def prepare(self, optimizer):
@@ -91,7 +91,7 @@ class Optimizers:
         self.job()
 
     def track_steps_over_memory_pass(self, optimizer):
-        parameters = np.zeros(101_770, np.float32)
+        parameters = np.zeros(34_186, np.float32)
         return measure.ratio(
             lambda: self.prepare(optimizer), reference.memory_pass(parameters, passes=20)
         )

@@ -2,17 +2,21 @@
 
 What moves a time on a shared machine, and what is done about it:
 
-- Other programs take the core: the clock counts the thread's own CPU time, and a round in which
-  the kernel took the core away, which leaves cold caches behind, is dropped.
-- The clock rate and the neighbours on the same core change from second to second: the reference
-  runs just before and just after the job, and a round counts as their ratio.
-- What disturbs costs a job, which has caches to lose, more than a reference in registers: of a
-  fork's ratios the lower quartile counts.
+- Other programs take the core: the clock counts the process's own CPU time.
+- They leave cold caches behind: a job of a third of a megabyte takes 90 % longer in its next call
+  and 4 % longer in its fourth, a reference in registers nothing.  So does, by 5 to 10 %, the first
+  call after calls of something else.  Each is called several times on end, and a call counts when
+  the core was not taken away in it and the four before.  Calls are short (0.1 to 1 ms), so that
+  enough of them fit between two switches.
+- New memory costs page faults, and data larger than the core's own cache depends on the pages that
+  it got and on the machine's other cores: jobs stay below a megabyte.
+- The clock rate changes from second to second: the calls of the reference and those of the job lie
+  within milliseconds, and a round's ratio is that of the shortest of each.
 - Where arrays happen to lie decides by up to 30 % (vectors across cache lines, pages that share
   sets of the cache), and a process keeps its places: in each round everything lies elsewhere, and
   forks repeat the rounds on other pages.
 
-The median over the forks remains.
+The median over the forks remains; where they differ, more of them are asked.
 """
 
 import os
@@ -23,10 +27,13 @@ import time
 
 import numpy as np
 
-FORKS = 8
-#: Of rounds, in each fork.  Where undisturbed ones are rare, the others count after twice the time.
-SECONDS = 0.35
-ROUNDS = 15
+#: At least and at most so many forks; they end when the median's standard error is below TIGHT.
+FORKS, MORE_FORKS, TIGHT = 6, 12, 0.006
+#: Of rounds, in each fork, and how many of them there must be.
+SECONDS, ROUNDS = 0.3, 12
+#: Calls that count in a round, of those that have WARMING ones before them; calls and seconds after
+#: which a round goes on without.
+COUNTED, WARMING, CALLS, LONG = 3, 4, 40, 0.02
 
 
 class Movable:
@@ -53,7 +60,7 @@ def ratio(prepare, reference):
     Parameters
     ----------
     prepare : callable
-        Returns the job: a callable without arguments, called once, of about 1 ms.
+        Returns the job: a callable without arguments, called several times, of 0.1 to 1 ms.
     reference : callable
         Without arguments, of about the same time.
 
@@ -69,7 +76,17 @@ def ratio(prepare, reference):
     # Some processes run a kernel up to 25 % slower, from start to end, wherever the arrays lie: one
     # fork compiles, then each loads the machine code for itself, to pages of its own.
     _forked(both)
-    return statistics.median(_forked(_quartile_of_rounds, prepare, reference) for _ in range(FORKS))
+    ratios = []
+    while len(ratios) < FORKS or (len(ratios) < MORE_FORKS and _error(ratios) > TIGHT):
+        ratios.append(_forked(_ratio_of_rounds, prepare, reference))
+    return statistics.median(ratios)
+
+
+def _error(ratios):
+    """Return the relative standard error of the median, from the middle half of the ratios."""
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    # The middle half of normal numbers is 1.35 sigma wide; a median errs 1.25 times as a mean.
+    return 1.25 * (high - low) / 1.35 / middle / len(ratios) ** 0.5
 
 
 def _forked(function, *arguments):
@@ -92,36 +109,41 @@ def _forked(function, *arguments):
     return answer
 
 
-def _quartile_of_rounds(prepare, reference):
-    """Alternate the job and the reference; return the lower quartile of their ratios."""
+def _ratio_of_rounds(prepare, reference):
+    """Return the lower quartile of the rounds: what still disturbs costs the job more."""
     rng = np.random.default_rng()
-    undisturbed, others = [], []
-    for _ in range(2):  # load kernels, and fill caches
-        prepare()()
-        reference()
+    prepare()()  # loads the kernels
+    reference()
+    warm, others = [], []
     end = time.perf_counter() + SECONDS
-    while (now := time.perf_counter()) < end or len(undisturbed) < ROUNDS:
-        if now > end + SECONDS and len(undisturbed) + len(others) >= ROUNDS:
+    while (now := time.perf_counter()) < end or len(warm) < ROUNDS:
+        if now > end + 3 * SECONDS and len(warm) + len(others) >= ROUNDS:
             break
         # Blocks of other sizes in the heap move whatever the job allocates.
         blocks = [np.empty(16 * int(size), np.uint8) for size in rng.integers(1, 1024, 16)]
         job = prepare()
-        reference()
-        switches = _switches()
-        before, middle, after = _seconds(reference), _seconds(job), _seconds(reference)
-        measured = undisturbed if _switches() == switches else others
-        measured.append(2 * middle / (before + after))
+        below, first_warm = _shortest(reference)
+        above, then_warm = _shortest(job)
+        (warm if first_warm and then_warm else others).append(above / below)
         del job, blocks
-    counted = undisturbed if len(undisturbed) >= ROUNDS else undisturbed + others
-    return float(np.quantile(counted, 0.25))
+    return float(np.quantile(warm if len(warm) >= ROUNDS else warm + others, 0.25))
 
 
-def _seconds(job):
-    start = time.thread_time()
-    job()
-    return time.thread_time() - start
+def _shortest(call):
+    """Return the shortest time of a few calls, and whether they had warm caches."""
+    seconds, warm, switches = [], [], [_switches()]
+    while len(warm) < COUNTED and len(seconds) < CALLS:
+        if len(seconds) > 1 and sum(seconds) > LONG:
+            break
+        start = time.process_time()
+        call()
+        seconds.append(time.process_time() - start)
+        switches.append(_switches())
+        if len(seconds) > WARMING and switches[-1] == switches[-2 - WARMING]:
+            warm.append(seconds[-1])
+    return min(warm or seconds), bool(warm)
 
 
 def _switches():
-    """Return how often this thread lost its core to another."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+    """Return how often this process lost its core to another."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
