@@ -6,10 +6,12 @@ import reference
 import scipy.sparse
 
 from fastnn import Network, training
-from fastnn.kernels.blocked import BLOCK, block_rows
+from fastnn.kernels.blocked import block_rows
 from fastnn.kernels.jit import JIT, kernel
 
 pytestmark = pytest.mark.kernel
+#: Rows of a block, as many as there is room for on any CPU.
+BLOCK = 6
 
 
 def fit(monkeypatch, block, sizes, precision, l2, weight):
@@ -83,10 +85,37 @@ def test_scores_of_any_size(size, weight, precision, eps, rng):
 
 
 @pytest.mark.parametrize("weight", [False, True])
+@pytest.mark.parametrize("size", [1, 20, 300])
+@pytest.mark.parametrize("n_out", [2, 3, 7])
+def test_scores_of_any_size_above_a_hidden_layer(n_out, size, weight, precision, eps, rng):
+    """Rows whose output layer takes its step at once, among others whose scores are too large."""
+    n = 30 if JIT else 9
+    X, y = rng.normal(size=(n, 3)), rng.integers(0, n_out, n)
+    X = np.where(rng.random((n, 1)) < 0.5, X, 0.1 * X).astype(precision).astype(float)
+    weights = rng.random(n).astype(precision).astype(float) if weight else np.ones(n)
+    sizes = [3, 33, n_out]
+    net = Network(sizes, activation="tanh", loss="cross_entropy", dtype=precision, random_state=0)
+    net.weights[1][:] *= size
+    expected = reference.Net.of(net)
+    history = net.fit(
+        X, y, shuffle=False, learning_rate=0.01, sample_weight=weights if weight else None
+    )
+    mean = expected.train(
+        X, y, np.arange(n), batch_size=1, rate=0.01, weight=weights, reduction="sum"
+    )
+    atol = 200 * eps * size * size
+    np.testing.assert_allclose(net.parameters, expected.flat(), rtol=0, atol=atol)
+    np.testing.assert_allclose(history.loss[-1], mean, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("weight", [False, True])
 @pytest.mark.parametrize("l2", [0, 0.03, 15])
-@pytest.mark.parametrize("sizes", [(70, 33, 5), (64, 9), (5, 20, 4, 3)])
-def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, l2, weight, precision, eps):
-    blocked, blocked_loss = fit(monkeypatch, BLOCK, sizes, precision, l2, weight)
+@pytest.mark.parametrize(
+    ("sizes", "block"),
+    [((70, 33, 5), BLOCK), ((64, 9), 2), ((5, 20, 4, 3), BLOCK), ((140, 3, 2), 3)],
+)
+def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, block, l2, weight, precision, eps):
+    blocked, blocked_loss = fit(monkeypatch, block, sizes, precision, l2, weight)
     rowwise, rowwise_loss = fit(monkeypatch, 1, sizes, precision, l2, weight)
     np.testing.assert_allclose(blocked, rowwise, rtol=0, atol=64 * eps)
     np.testing.assert_allclose(blocked_loss, rowwise_loss, rtol=64 * eps)
@@ -123,7 +152,7 @@ def test_momentum_is_that_of_the_optimizer(
 
 @kernel
 def chosen(n_in, n_out, lanes, momentum):
-    return block_rows(n_in, n_out, lanes, 64 // lanes, momentum)
+    return block_rows(n_in, n_out, lanes, 64 // lanes, momentum, BLOCK)
 
 
 @pytest.mark.parametrize(

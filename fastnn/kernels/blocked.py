@@ -11,24 +11,22 @@ where ``X W``, ``X V`` and all ``x_s . x_t`` are matrix products over the block,
 that it makes in the end.  They run many times faster than the same arithmetic row by row.
 Plain SGD has no ``V``, and ``M`` is what the penalty leaves of a weight.
 
-A pass over ``W``, a slice of rows at a time that stays in the first cache, makes both the change
-that a block leaves and the products of the next block.
+One pass over ``W`` makes both the change that a block leaves and the products of the next block
+(`block_pass`).
 """
 
 from typing import Any, NamedTuple
 
-from fastnn.kernels.gemm import gemm_nn_, gemm_nt_, gemm_tn_
-from fastnn.kernels.jit import helper
+from fastnn.kernels.block_pass import VECTORS, advance_, products_
+from fastnn.kernels.jit import helper, scalar
 from fastnn.kernels.packed import SUMS, bias_update_, padded, turns
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.row import combine_, copy_
+from fastnn.kernels.row import combine_, copy_, subtract_
 from fastnn.kernels.simd import prefetch_
-from fastnn.kernels.views import LINE_BYTES, constant, offset, vector
+from fastnn.kernels.views import LINE_BYTES, constant, offset, only_if, vector
 
-#: Rows of a block.  The products gain with its size, the corrections within it cost with it.
-BLOCK = 16
-#: Numbers of a slice of ``W``, which stays in the first cache between its two uses.
-SLICE = 8192
+#: Rows of ``W`` to a slice: what it meets of the rows stays in the first cache between its panels.
+SLICE = 256
 #: The cost model, in ns where a core makes 250 GFLOP/s in float32; only their ratios matter.  The
 #: row form takes so long for a vector of weights in the first cache, or beyond so many bytes:
 NEAR, FAR, CACHE = 0.8, 1.7, 40 * 1024
@@ -43,27 +41,34 @@ class Blocks(NamedTuple):
 
     Attributes
     ----------
-    rows : int
-        Rows of a block.
-    n_in, width, pitch, line : int
-        Numbers of a row of ``X``, of ``Z`` and ``steps``, of ``gram``; and of a cache line.
+    rows, most : int
+        Rows of a block; and for how many there is room.
+    lanes, line, pitch, width : int
+        Numbers of a vector and of a cache line; from a row of ``X`` to the next; of a row of ``Z``
+        and of ``steps``.
+    W, V
+        The layer's weights and velocities, panel by panel.
     X, before
         The rows of this block and of the last one.
     Z, drift
-        ``x_t W`` and ``x_t V``.
+        ``x_t W`` and ``x_t V``.  Where what a step has changed stays as it is (not `fades`), Z
+        has the biases in it.
     steps, pushes
-        The biases, then the step of each row; and in the end those that V is to make.
+        The step of each row; and in the end those that V is to make.
     gram
-        Of each row t: 1, then ``x_s . x_t``.
+        ``-x_s . x_t`` of all s < t, row by row; -1 more where Z has the biases in it.
     powers
-        Of each t: ``M^t`` by rows, then ``-M^t q``; `POWER` numbers.
+        Of each t: ``M^t`` by rows, then ``M^t q``; `POWER` numbers.
     """
 
     rows: int
-    n_in: int
-    width: int
-    pitch: int
+    most: int
+    lanes: int
     line: int
+    pitch: int
+    width: int
+    W: Any
+    V: Any
     X: Any
     before: Any
     Z: Any
@@ -75,46 +80,82 @@ class Blocks(NamedTuple):
 
 
 @helper
-def block_rows(n_in, n_out, lanes, itemsize, momentum):
-    """Return the rows of a block, or 1 where the row form is expected to take less time."""
+def block_rows(n_in, n_out, lanes, itemsize, momentum, most):
+    """Return ``most``, or 1 where the row form is expected to take less time than blocks."""
     matrices = 2 if momentum else 1
     by_rows = n_in * padded(n_out, lanes) // lanes * matrices
     read = by_rows
     if turns(0, n_in, n_out, lanes):
         read = (n_out * padded(n_in, lanes) + SUMS * padded(n_out, lanes)) // lanes * matrices
     row = read * (FAR if read * lanes * itemsize > CACHE else NEAR)
-    return BLOCK if PER_ROW + by_rows * PER_VECTOR + n_in * itemsize * PER_BYTE < row else 1
+    return most if PER_ROW + by_rows * PER_VECTOR + n_in * itemsize * PER_BYTE < row else 1
+
+
+@scalar
+def row_pitch(n_in, lanes):
+    """Return the distance between rows: an odd number of vectors, lest they share a few places."""
+    return padded(n_in, 2 * lanes) + lanes
 
 
 @helper
-def slice_rows(width):
-    """Return how many rows of ``W`` make a slice."""
-    return max(SLICE // width, 16)
-
-
-@helper
-def block_size(n_in, width, rows, lanes):
+def block_size(n_in, width, most, lanes, momentum):
     """Return the numbers that `divide` divides."""
-    if rows == 1:
-        return 0
-    across = 2 * padded(n_in, lanes) + 2 * width + padded(rows + 1, lanes)
-    return rows * across + (rows + 1) * (2 * width + POWER)
+    matrices = 2 if momentum else 1
+    pairs = padded(most * most, lanes)
+    across = 2 * row_pitch(n_in, lanes) + 4 * width + POWER
+    return matrices * n_in * width + most * across + pairs + POWER
 
 
 @helper
-def divide(memory, n_in, width, rows, lanes, itemsize):
+def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     """Return the `Blocks` in `block_size` numbers."""
-    n_in, pitch, line = padded(n_in, lanes), padded(rows + 1, lanes), LINE_BYTES // itemsize
-    before = offset(memory, rows * n_in)
-    Z = offset(before, rows * n_in)
-    drift = offset(Z, rows * width)
-    steps = offset(drift, rows * width)
-    pushes = offset(steps, (rows + 1) * width)
-    gram = offset(pushes, (rows + 1) * width)
-    powers = offset(gram, rows * pitch)
+    pitch = row_pitch(n_in, lanes)
+    V = offset(memory, n_in * width if momentum else 0)
+    X = offset(V, n_in * width)
+    before = offset(X, most * pitch)
+    Z = offset(before, most * pitch)
+    drift = offset(Z, most * width)
+    steps = offset(drift, most * width)
+    pushes = offset(steps, most * width)
+    gram = offset(pushes, most * width)
+    powers = offset(gram, padded(most * most, lanes))
     return Blocks(
-        rows, n_in, width, pitch, line, memory, before, Z, drift, steps, pushes, gram, powers
+        rows, most, lanes, LINE_BYTES // itemsize, pitch, width, memory, V, X, before, Z, drift,
+        steps, pushes, gram, powers,
     )  # fmt: skip
+
+
+@helper
+def pack_panels_(blocks, n_in, n_out, values, out):
+    """Copy a matrix (n_in, n_out) to its panels."""
+    for j in range(n_in):
+        for k in range(0, n_out, blocks.lanes):
+            place = panel_place(blocks, n_in, j, k)
+            copy_(min(blocks.lanes, n_out - k), offset(values, j * n_out + k), offset(out, place))
+
+
+@helper
+def unpack_panels_(blocks, n_in, n_out, values, out):
+    """Copy panels back to their matrix."""
+    for j in range(n_in):
+        for k in range(0, n_out, blocks.lanes):
+            place = panel_place(blocks, n_in, j, k)
+            row = vector(out, j * n_out + k, min(blocks.lanes, n_out - k))
+            for i in range(row.size):
+                row[i] = values[place + i]
+
+
+@scalar
+def panel_place(blocks, n_in, j, k):
+    """Return where row ``j`` of the vector of column ``k`` stands among the panels."""
+    panel = k - k % (VECTORS * blocks.lanes)
+    return panel * n_in + j * panel_columns(blocks, panel) + k - panel
+
+
+@scalar
+def panel_columns(blocks, panel):
+    """Return how many columns the panel has whose first is ``panel``."""
+    return min(VECTORS * blocks.lanes, blocks.width - panel)
 
 
 @helper
@@ -129,9 +170,15 @@ def raise_powers_(blocks, descent):
     for t in range(blocks.rows + 1):
         power = vector(blocks.powers, t * POWER, POWER)
         power[0], power[1], power[2], power[3] = ww, wv, vw, vv
-        power[4], power[5] = -(ww * both + wv), -(vw * both + vv)
+        power[4], power[5] = ww * both + wv, vw * both + vv
         ww, wv = ww * (1 - both * decay) - wv * decay, ww * push + wv * mu
         vw, vv = vw * (1 - both * decay) - vv * decay, vw * push + vv * mu
+
+
+@scalar
+def fades(descent):
+    """Return whether ``M`` is not 1: what a step has changed does not stay as it is."""
+    return descent.momentum or descent.decay != 0
 
 
 @helper
@@ -147,12 +194,14 @@ def gather_rows_(job, blocks, start, size, X):
     n_in = job.sizes[0]
     for r in range(size):
         row = offset(job.dense, row_number(job, start + r) * n_in)
-        copy_(n_in, row, offset(X, r * blocks.n_in))
+        copy_(n_in, row, offset(X, r * blocks.pitch))
 
 
 @helper
-def prefetch_row_(job, blocks, t):
-    """Ask for the memory of the row at time ``t``."""
+def prefetch_row_(job, blocks, r, t):
+    """Ask for row ``r`` of the next block, which is that of time ``t``, unless `pass_` has."""
+    if 2 * blocks.width > r * VECTORS * blocks.lanes:
+        return
     n_in = job.sizes[0]
     at = row_number(job, t) * n_in
     for j in range(0, n_in, blocks.line):
@@ -160,93 +209,121 @@ def prefetch_row_(job, blocks, t):
 
 
 @helper
-def pass_(job, params, velocity, blocks, momentum, n_before, size, before, X):
-    """Change ``W`` by the block before, and multiply the new block by it, slice by slice."""
-    n_in, n_out = job.sizes[0], job.sizes[1]
-    width, ldx, pitch = blocks.width, blocks.n_in, blocks.pitch
-    steps, pushes = offset(blocks.steps, width), offset(blocks.pushes, width)
-    rows = slice_rows(width)
-    for p in range(0, n_in, rows):
-        k, at = min(rows, n_in - p), job.weights[0] + p * n_out
-        if n_before > 0:
-            ww, wv, vw, vv, _, _ = power_(blocks, n_before)
-            W = vector(params, at, k * n_out)
-            if momentum:
-                V = vector(velocity, at, k * n_out)
-                for i in range(W.size):
-                    w, v = W[i], V[i]
-                    W[i] = ww * w + wv * v
-                    V[i] = vw * w + vv * v
-                gemm_tn_(
-                    k, n_out, n_before, before, p, ldx, pushes, 0, width, V, 0, n_out, True
-                )  # fmt: skip
-            elif ww != 1:
-                for i in range(W.size):
-                    W[i] *= ww
-            gemm_tn_(k, n_out, n_before, before, p, ldx, steps, 0, width, W, 0, n_out, True)
-        if size > 0:
-            gemm_nn_(size, n_out, k, X, p, ldx, params, at, n_out, blocks.Z, 0, width, p > 0)
-            if momentum:
-                gemm_nn_(
-                    size, n_out, k, X, p, ldx, velocity, at, n_out, blocks.drift, 0, width, p > 0
-                )  # fmt: skip
-            gemm_nt_(size, size, k, X, p, ldx, X, p, ldx, blocks.gram, 1, pitch, p > 0)
+def clear_(x, size):
+    """Write ``size`` zeros."""
+    zeros = vector(x, 0, size)
+    for i in range(size):
+        zeros[i] = constant(0, zeros[i])
 
 
 @helper
-def correct_(blocks, momentum, r, z):
+def fade_(blocks, n_in, descent, n_before):
+    """Multiply the weights and velocities by ``M^n_before``."""
+    ww, wv, vw, vv, _, _ = power_(blocks, n_before)
+    W = vector(blocks.W, 0, n_in * blocks.width)
+    if descent.momentum:
+        V = vector(blocks.V, 0, n_in * blocks.width)
+        for i in range(W.size):
+            w, v = W[i], V[i]
+            W[i] = ww * w + wv * v
+            V[i] = vw * w + vv * v
+    else:
+        for i in range(W.size):
+            W[i] *= ww
+
+
+@helper
+def pass_(job, blocks, momentum, n_before, size, before, X, following, stop):
+    """Change ``W`` by the block before, and multiply the new block by it, slice by slice.
+
+    Asks for the rows ``following`` to ``stop`` of the order, two to a panel.
+    """
+    n_in, width = job.sizes[0], blocks.width
+    for p in range(0, n_in, SLICE):
+        count = min(SLICE, n_in - p)
+        old, new = only_if(n_before > 0, offset(before, p)), only_if(size > 0, offset(X, p))
+        t = following
+        for k in range(0, width, VECTORS * blocks.lanes):
+            columns = panel_columns(blocks, k)
+            at = k * n_in + p * columns
+            p0 = offset(job.dense, row_number(job, min(t, stop - 1)) * n_in + p)
+            p1 = offset(job.dense, row_number(job, min(t + 1, stop - 1)) * n_in + p)
+            t += 2
+            advance_(
+                columns, count, blocks.pitch, width, old, offset(blocks.steps, k),
+                offset(blocks.W, at), new, offset(blocks.Z, k), p0, p1,
+            )  # fmt: skip
+            if momentum:
+                advance_(
+                    columns, count, blocks.pitch, width, old, offset(blocks.pushes, k),
+                    offset(blocks.V, at), new, offset(blocks.drift, k), p0, p1,
+                )  # fmt: skip
+
+
+@helper
+def correct_(blocks, descent, r, b, z):
     """Write the scores ``z`` of row ``r``, as the steps of the rows before have left them."""
-    g = vector(blocks.gram, r * blocks.pitch, r + 1)
-    g[0] = constant(1, z[0])
-    for s in range(r):
-        g[1 + s] *= blocks.powers[(r - 1 - s) * POWER + 4]
-    ww, wv, _, _, _, _ = power_(blocks, r)
-    start = vector(blocks.Z, r * blocks.width, blocks.width)
-    if momentum:
+    gram, start_row = offset(blocks.gram, r * (r - 1) // 2), offset(blocks.Z, r * blocks.width)
+    if fades(descent):
+        for s in range(r):
+            gram[s] *= blocks.powers[(r - 1 - s) * POWER + 4]
+        ww, wv, _, _, _, _ = power_(blocks, r)
+        start = vector(start_row, 0, blocks.width)
         drift = vector(blocks.drift, r * blocks.width, blocks.width)
         for k in range(start.size):
-            start[k] = ww * start[k] + wv * drift[k]
-    elif ww != 1:
-        for k in range(start.size):
-            start[k] *= ww
-    start_row = offset(blocks.Z, r * blocks.width)
-    combine_(r + 1, blocks.width, offset(blocks.gram, r * blocks.pitch), blocks.steps, start_row, z)
+            start[k] = ww * start[k] + wv * drift[k] + b[k]
+    combine_(r, blocks.width, gram, blocks.steps, start_row, z)
 
 
 @helper
-def discount_(blocks, momentum, size):
+def record_(packed, blocks, descent, r, step, b):
+    """Keep the step of row ``r`` for the rows after it."""
+    copy_(blocks.width, step, offset(blocks.steps, r * blocks.width))
+    if fades(descent):
+        bias_update_(packed, 0, blocks.width, descent, step, b)
+
+
+@helper
+def settle_(blocks, descent, size, b):
     """Turn the steps of a block into what is left of each at its end, for ``W`` and for ``V``."""
+    at, idle = size * blocks.width, (blocks.most - size) * blocks.width
+    clear_(offset(blocks.steps, at), idle)
+    clear_(offset(blocks.pushes, at), idle)
     for s in range(size):
-        at = (1 + s) * blocks.width
-        step, push = vector(blocks.steps, at, blocks.width), vector(blocks.pushes, at, blocks.width)
-        _, _, _, _, minus_step, minus_push = power_(blocks, size - 1 - s)
-        if momentum:
+        step_row = offset(blocks.steps, s * blocks.width)
+        if fades(descent):
+            step = vector(step_row, 0, blocks.width)
+            push = vector(blocks.pushes, s * blocks.width, blocks.width)
+            _, _, _, _, for_step, for_push = power_(blocks, size - 1 - s)
             for k in range(step.size):
-                push[k] = minus_push * step[k]
-        for k in range(step.size):
-            step[k] *= minus_step
+                push[k] = for_push * step[k]
+                step[k] *= for_step
+        else:
+            subtract_(blocks.width, step_row, b)
 
 
 @helper
-def record_(packed, blocks, descent, r, step):
-    """Keep the step of row ``r`` for the rows after it, and make that of the biases."""
-    copy_(blocks.width, step, offset(blocks.steps, (r + 1) * blocks.width))
-    bias_update_(packed, 0, blocks.width, descent, step, blocks.steps)
-
-
-@helper
-def turn_(job, params, velocity, packed, blocks, descent, number, n_before, start, size):
+def turn_(job, blocks, descent, b, number, n_before, start, size, stop):
     """End a block of ``n_before`` rows and begin block ``number``, of ``size`` rows from ``start``.
 
-    Either may be empty.
+    Either may be empty.  Rows from ``stop`` are not to be asked for.
     """
-    b = offset(packed.flat, packed.biases[0])
+    n_in, like = job.sizes[0], b[0]
     X, before = blocks.X, blocks.before
     if number & 1:
         X, before = before, X
     if n_before > 0:
-        copy_(blocks.width, blocks.steps, b)
-        discount_(blocks, descent.momentum, n_before)
+        settle_(blocks, descent, n_before, b)
+        if fades(descent):
+            fade_(blocks, n_in, descent, n_before)
     gather_rows_(job, blocks, start, size, X)
-    pass_(job, params, velocity, blocks, descent.momentum, n_before, size, before, X)
-    copy_(blocks.width, b, blocks.steps)
+    clear_(blocks.Z, blocks.most * blocks.width)
+    if descent.momentum:
+        clear_(blocks.drift, blocks.most * blocks.width)
+    biases = 0 if fades(descent) else 1
+    if not fades(descent):
+        for r in range(size):
+            copy_(blocks.width, b, offset(blocks.Z, r * blocks.width))
+    if n_before + size > 0:
+        pass_(job, blocks, descent.momentum, n_before, size, before, X, start + size, stop)
+    products_(padded(n_in, blocks.lanes), blocks.pitch, constant(-biases, like), X, blocks.gram)

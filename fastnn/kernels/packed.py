@@ -227,22 +227,28 @@ def layer_backward_(job, params, packed, l):
 
 
 @scalar
-def later_layers_(job, params, packed):
-    """Write activations and scores above the first layer's scores."""
+def later_layers_(job, params, packed, last):
+    """Write activations above the first layer's scores, and scores up to those of ``last``."""
     for l in range(1, job.n_layers):
         n_in, at = job.sizes[l], packed.units[l]
         activate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a)
         x = offset(packed.a, at)
         trim_(n_in, x)
-        layer_forward_(job, params, packed, l, x)
+        if l <= last:
+            layer_forward_(job, params, packed, l, x)
 
 
 @scalar
-def later_layers_update_(job, params, packed, descent):
-    """Hand the output's step down to the first layer's, and update the layers above that."""
+def later_layers_update_(job, params, packed, descent, last):
+    """Hand the output's step down to the first layer's, and update the layers above that.
+
+    Those above ``last`` have been updated, and have handed theirs down.
+    """
     for down in range(job.n_layers - 1):
         l = job.n_layers - 1 - down
         n_in, at = job.sizes[l], packed.units[l]
-        layer_backward_(job, params, packed, l)
+        if l <= last:
+            layer_backward_(job, params, packed, l)
         deactivate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a, packed.step)
-        layer_update_(job, params, packed, l, descent, offset(packed.a, at))
+        if l <= last:
+            layer_update_(job, params, packed, l, descent, offset(packed.a, at))

@@ -61,27 +61,29 @@ def _combine(f: VectorFunction) -> None:
     b.ret_void()
 
 
+def dot_products(f: VectorFunction, i: Any, rows: int, count: Any) -> Any:
+    """Return the vector of ``W_i . v`` of ``rows`` rows; beyond ``count``, of the last."""
+    b, arg, emit = f.builder, f.args, f.emit
+    last = b.sub(count, _I64(1))
+    places = []
+    for r in range(rows):
+        row = b.add(i, _I64(r))
+        row = b.select(b.icmp_signed("<", row, last), row, last)
+        places.append(f.at(arg["W"], b.mul(row, arg["width"])))
+
+    def add(column: Any, sums: list) -> list:
+        v = emit.load(f.at(arg["v"], column))
+        W = [emit.load(f.at(place, column)) for place in places]
+        return [emit.multiply_add(w, v, s) for w, s in zip(W, sums, strict=True)]
+
+    sums: list = f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero] * rows, add)[1:]
+    return f.sum_each(sums)
+
+
 def _dots(f: VectorFunction) -> None:
     """Emit ``out_i = [start_i +] W_i . v``, and the start or 0 in the padding of ``out``."""
     b, arg, emit = f.builder, f.args, f.emit
     lanes = emit.lanes
-
-    def dots(i: Any, rows: int) -> Any:
-        """Return the vector of the dot products of ``rows`` rows; beyond ``count``, of the last."""
-        last = b.sub(arg["count"], _I64(1))
-        places = []
-        for r in range(rows):
-            row = b.add(i, _I64(r))
-            row = b.select(b.icmp_signed("<", row, last), row, last)
-            places.append(f.at(arg["W"], b.mul(row, arg["width"])))
-
-        def add(column: Any, sums: list) -> list:
-            v = emit.load(f.at(arg["v"], column))
-            W = [emit.load(f.at(place, column)) for place in places]
-            return [emit.multiply_add(w, v, s) for w, s in zip(W, sums, strict=True)]
-
-        sums: list = f.loop(_I64(0), arg["width"], lanes, [emit.zero] * rows, add)[1:]
-        return f.sum_each(sums)
 
     def block(i: Any, _: list) -> list:
         left = b.sub(arg["count"], i)
@@ -93,7 +95,7 @@ def _dots(f: VectorFunction) -> None:
                 here, otherwise = b.append_basic_block("dots"), b.append_basic_block("dots.more")
                 b.cbranch(fits, here, otherwise)
                 b.position_at_end(here)
-            value = dots(i, rows)
+            value = dot_products(f, i, rows, arg["count"])
             results.append((value, b.block))
             b.branch(done)
             if rows < lanes:

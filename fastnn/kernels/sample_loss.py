@@ -8,6 +8,7 @@ from fastnn.kernels.elementary import exp, log
 from fastnn.kernels.elementwise import map_whole_
 from fastnn.kernels.jit import scalar
 from fastnn.kernels.losses import CODES, loss_
+from fastnn.kernels.output_row import output_step_
 from fastnn.kernels.packed import padded
 from fastnn.kernels.plan import row_weight
 from fastnn.kernels.row import residual_, shift_
@@ -49,6 +50,37 @@ def sample_loss_(job, packed, i, rate):
     for k in range(n_out):
         step[k] *= scale
     return weight * value, 1.0
+
+
+@scalar
+def steps_at_once(job, packed, descent):
+    """Return whether `output_step` can make the step of the output layer."""
+    l = job.n_layers - 1
+    labels = job.loss == CROSS_ENTROPY and job.n_targets == 1
+    fits = l > 0 and job.sizes[l + 1] <= packed.lanes and packed.turned[l]
+    return labels and fits and not descent.momentum
+
+
+@scalar
+def output_step(job, packed, descent, i, rate):
+    """Return `sample_loss_` of a row that is not scored yet, whose output layer is updated, too.
+
+    The factor is 0 where it must be done otherwise, and then nothing is.
+    """
+    l = job.n_layers - 1
+    n_in, n_out, at = job.sizes[l], job.sizes[l + 1], packed.units[l + 1]
+    z, step = offset(packed.z, at), offset(packed.step, at)
+    label = int(job.y[i])
+    weight = job.loss_scale * row_weight(job, i)
+    total = output_step_(
+        n_out, padded(n_in, packed.lanes), descent.keep, label, constant(rate * weight, z[0]),
+        offset(packed.a, packed.units[l]), offset(packed.flat, packed.weights[l]),
+        offset(packed.flat, packed.biases[l]), z, step, offset(packed.step, packed.units[l]),
+    )  # fmt: skip
+    surprise, factor = -float(z[label]), float(total)
+    if job.weighted and factor > 0:
+        return weight * (surprise + log(factor)), 1.0
+    return weight * surprise, factor
 
 
 @scalar

@@ -10,15 +10,18 @@ layer's weights.  The two agree to rounding.
 
 import numpy as np
 
+from fastnn.kernels.block_pass import most_rows
 from fastnn.kernels.blocked import (
     block_rows,
     block_size,
     correct_,
     divide,
+    pack_panels_,
     prefetch_row_,
     raise_powers_,
     record_,
     turn_,
+    unpack_panels_,
 )
 from fastnn.kernels.dense import sparse_row_forward_, sparse_row_update_
 from fastnn.kernels.elementary import log
@@ -40,7 +43,7 @@ from fastnn.kernels.packed import (
 )
 from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.row import lanes_of
-from fastnn.kernels.sample_loss import sample_loss_, settle
+from fastnn.kernels.sample_loss import output_step, sample_loss_, settle, steps_at_once
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.subnormals import flush_subnormals_, restore_
 from fastnn.kernels.views import (
@@ -80,17 +83,20 @@ def train_samples_(
     Writes ``params``, and with momentum the velocities in ``slots``; CSR rows take none.  Of the
     rule it takes the momentum and the ``l2`` penalty.  Adds ``sum_i w_i J_i``, each before its own
     step, and ``sum_i w_i`` to ``totals`` (2,) float64.  A row's step is in proportion to its
-    weight.  ``block`` is the number of rows of a block, 1 for the row form, 0 for the faster one.
+    weight.  ``block`` is the number of rows of a block, of as many as there is room for at the
+    most, 1 for the row form, 0 for the faster one.
     """
     job = borrow(plan, rows, targets, order)
     flat, velocity = pointer(params), pointer(slots)
     lanes = lanes_of(flat)
     n_in, n_out = job.sizes[0], job.sizes[1]
     width, momentum = padded(n_out, lanes), slots.size > 0
+    most = most_rows(flat)
     if job.sparse:
         block = 1
     elif block == 0:
-        block = block_rows(n_in, n_out, lanes, params.itemsize, momentum)
+        block = block_rows(n_in, n_out, lanes, params.itemsize, momentum, most)
+    block = min(block, most)
     places = np.empty((4, job.n_layers + 1), np.int64)
     units, weights, biases, turned = places[0], places[1], places[2], places[3]
     first = 1 if job.sparse or block > 1 else 0
@@ -98,7 +104,9 @@ def train_samples_(
     descent = descent_of(rule, momentum, rate, params[0])
     n_velocity = n_params if momentum else 0
     numbers = n_params + n_velocity + lanes + 3 * n_units + LINE_BYTES
-    memory = np.zeros(numbers + block_size(n_in, width, block, lanes), params.dtype)
+    if block > 1:
+        numbers += block_size(n_in, width, most, lanes, momentum)
+    memory = np.zeros(numbers, params.dtype)
     work = aligned(memory)
     one = offset(work, n_params + n_velocity)
     one[0] = 1
@@ -107,19 +115,27 @@ def train_samples_(
         lanes, first, pointer(units), pointer(weights), pointer(biases), pointer(turned),
         work, offset(work, n_params), one, z, offset(z, n_units), offset(z, 2 * n_units),
     )  # fmt: skip
-    blocks = divide(offset(z, 3 * n_units), n_in, width, block, lanes, params.itemsize)
-    raise_powers_(blocks, descent)
+    blocks = divide(
+        offset(z, 3 * n_units), n_in, width, block, most, lanes, params.itemsize, momentum
+    )  # fmt: skip
+    if block > 1:
+        raise_powers_(blocks, descent)
+        pack_panels_(blocks, n_in, n_out, offset(flat, job.weights[0]), blocks.W)
+        if momentum:
+            pack_panels_(blocks, n_in, n_out, offset(velocity, job.weights[0]), blocks.V)
     pack_(job, packed, flat, packed.flat)
     if momentum:
         pack_(job, packed, velocity, packed.velocity)
     fill_padding_(job, packed)
     W = matrix(flat, job.weights[0], n_in, n_out)
-    b = vector(packed.flat, packed.biases[0], n_out)
+    bias = offset(packed.flat, packed.biases[0])
+    b = vector(bias, 0, n_out)
     scores = vector(packed.z, packed.units[1], n_out)
     step = vector(packed.step, packed.units[1], n_out)
     x = offset(job.dense, 0)
     loss, product, weight = 0.0, 1.0, 0.0
     r, size, number = 0, 0, 0  # the row and the size of the block, and how many there have been
+    top, at_once = job.n_layers - 1, steps_at_once(job, packed, descent)
     mode = flush_subnormals_()
     for t in range(start, stop):
         i = row_number(job, t)
@@ -127,13 +143,11 @@ def train_samples_(
             if r == size:
                 r, number = 0, number + 1
                 following = min(block, stop - t)
-                turn_(
-                    job, flat, velocity, packed, blocks, descent, number, size, t, following
-                )  # fmt: skip
+                turn_(job, blocks, descent, bias, number, size, t, following, stop)
                 size = following
             if t + size < stop:
-                prefetch_row_(job, blocks, t + size)
-            correct_(blocks, momentum, r, offset(packed.z, packed.units[1]))
+                prefetch_row_(job, blocks, r, t + size)
+            correct_(blocks, descent, r, bias, offset(packed.z, packed.units[1]))
         elif job.sparse:
             sparse_row_forward_(job, i, W, b, scores)
         else:
@@ -141,20 +155,31 @@ def train_samples_(
                 prefetch_(job.dense, row_number(job, t + AHEAD) * n_in)
             x = input_(job, packed, i)
             layer_forward_(job, flat, packed, 0, x)
-        later_layers_(job, flat, packed)
-        value, factor = sample_loss_(job, packed, i, rate)
+        last = top - 1 if at_once else top
+        later_layers_(job, flat, packed, last)
+        value, factor = 0.0, 0.0
+        if at_once:
+            value, factor = output_step(job, packed, descent, i, rate)
+        if not factor > 0:
+            if at_once:
+                layer_forward_(job, flat, packed, top, offset(packed.a, packed.units[top]))
+            last = top
+            value, factor = sample_loss_(job, packed, i, rate)
         loss, product = settle(job, loss + value, product * factor)
         weight += row_weight(job, i)
-        later_layers_update_(job, flat, packed, descent)
+        later_layers_update_(job, flat, packed, descent, last)
         if block > 1:
-            record_(packed, blocks, descent, r, offset(packed.step, packed.units[1]))
+            record_(packed, blocks, descent, r, offset(packed.step, packed.units[1]), bias)
             r += 1
         elif job.sparse:
             sparse_row_update_(job, i, W, b, descent.keep, step)
         else:
             layer_update_(job, flat, packed, 0, descent, x)
     if block > 1:
-        turn_(job, flat, velocity, packed, blocks, descent, number + 1, size, stop, 0)
+        turn_(job, blocks, descent, bias, number + 1, size, stop, 0, stop)
+        unpack_panels_(blocks, n_in, n_out, blocks.W, offset(flat, job.weights[0]))
+        if momentum:
+            unpack_panels_(blocks, n_in, n_out, blocks.V, offset(velocity, job.weights[0]))
     restore_(mode)
     unpack_(job, packed, packed.flat, flat)
     if momentum:

@@ -30,7 +30,8 @@ class VectorFunction:
         self, context: Any, builder: Any, dtype: Any, name: str, arguments: str, number: bool
     ) -> None:
         self.element = context.get_value_type(dtype)
-        width = host_shape(context).width
+        self.shape = host_shape(context)
+        width = self.shape.width
         name = f"fastnn.{name}.{self.element.intrinsic_name}.{width}"
         self.exists = name in builder.module.globals
         if self.exists:
