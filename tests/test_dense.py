@@ -9,6 +9,7 @@ import scipy.sparse
 from fastnn.kernels import dense
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.plan import Rows, borrow
+from fastnn.kernels.views import offset
 from fastnn.network import make_plan
 
 pytestmark = pytest.mark.kernel
@@ -31,7 +32,8 @@ def sparse_row_update(plan, rows, targets, W, b, keep, step):
 def batch(n, n_in, n_out, x, params, z, delta, grads, below, guard, accumulate):
     b0 = guard + n_in * n_out
     dense.batch_forward_(n, n_in, n_out, x, guard, params, guard, b0, z, guard, -np.inf)
-    dense.batch_gradient_(n, n_in, n_out, x, guard, delta, guard, grads, guard, b0, accumulate)
+    own, given = offset(grads, guard), offset(delta, guard)
+    dense.batch_gradient_(n, n_in, n_out, x, guard, n_in, given, own, True, accumulate)
     dense.batch_backward_(n, n_in, n_out, delta, guard, params, guard, below, guard, z, False)
 
 

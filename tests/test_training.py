@@ -6,10 +6,12 @@ import signal
 import numpy as np
 import pytest
 import reference
+from scipy.sparse import csr_matrix
 
 from fastnn import DivergenceWarning, Network, schedules
 from fastnn.kernels import optimizers
 from fastnn.kernels.jit import JIT
+from fastnn.kernels.minibatch import AT_ONCE
 
 #: One row, a batch that does not divide the rows, all of them.
 BATCHES = [1, 5, None]
@@ -400,3 +402,37 @@ def test_bad_settings(options, error, message):
     with pytest.raises(error, match=message):
         net.fit(X, y, **options)
     np.testing.assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.skipif(not JIT, reason="too slow without the JIT")
+@pytest.mark.parametrize(
+    ("activation", "options"),
+    [
+        ("relu", {"optimizer": "adam"}),
+        ("tanh", {"optimizer": "adamw", "weight_decay": 0.1, "l2": 0.01, "l1": 0.001}),
+        ("tanh", {"optimizer": "momentum", "dropout": 0.3, "input_dropout": 0.2}),
+        ("relu", {"l2": 0.1, "reduction": "sum"}),
+    ],
+)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_large_network_is_stepped_layer_by_layer(activation, options, sparse):
+    """Clipping needs the whole gradient first; a limit that is never reached changes no bit."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 150)).astype(np.float32)
+    y = rng.integers(0, 2, 20)
+    if sparse:
+        X = csr_matrix(np.where(X > 1, X, 0))
+
+    def trained(**more):
+        net = Network(
+            [150, 500, 140, 2], activation=activation, loss="cross_entropy", random_state=0
+        )
+        history = net.fit(
+            X, y, batch_size=7, epochs=2, learning_rate=1e-3, **{**options, **more}
+        )  # fmt: skip
+        return net.parameters, history.loss
+
+    assert trained()[0].size > AT_ONCE
+    (parameters, losses), (expected, their_losses) = trained(), trained(clip_norm=1e30)
+    np.testing.assert_array_equal(parameters, expected)
+    np.testing.assert_allclose(losses, their_losses, rtol=1e-5)

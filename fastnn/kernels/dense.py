@@ -82,14 +82,19 @@ def batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, z, z0, floor):
 
 
 @helper
-def batch_gradient_(batch, n_in, n_out, x, x0, delta, d0, grads, w0, b0, accumulate):
-    """Write ``X^T delta`` and the column sums of ``delta`` to ``grads``, or add them."""
-    gemm_tn_(n_in, n_out, batch, x, x0, n_in, delta, d0, n_out, grads, w0, n_out, accumulate)
-    gb = offset(grads, b0)
-    if accumulate:
-        column_sums_(batch, n_out, offset(delta, d0), gb, gb)
-    else:
-        column_sums_(batch, n_out, offset(delta, d0), None, gb)
+def batch_gradient_(batch, n_in, n_out, x, x0, count, delta, grads, biases, accumulate):
+    """Write rows of ``X^T delta`` to ``grads``, or add them, and with ``biases`` the sums of delta.
+
+    The rows are those of ``count`` columns of X (batch, n_in), the first of which is at ``x[x0]``;
+    the column sums of ``delta`` come behind them.
+    """
+    gemm_tn_(count, n_out, batch, x, x0, n_in, delta, 0, n_out, grads, 0, n_out, accumulate)
+    if biases:
+        gb = offset(grads, count * n_out)
+        if accumulate:
+            column_sums_(batch, n_out, delta, gb, gb)
+        else:
+            column_sums_(batch, n_out, delta, None, gb)
 
 
 @helper

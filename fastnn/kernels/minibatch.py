@@ -8,10 +8,12 @@ from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import identity_link_, link_
 from fastnn.kernels.network import (
     chunk_rows,
+    complete_delta_,
     evaluate_,
     forward_,
     gather_,
-    gradient_,
+    hand_down_,
+    layer_gradient_,
     workspace,
     workspace_size,
 )
@@ -19,6 +21,10 @@ from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import Rule, borrow, row_number, row_weight
 from fastnn.kernels.subnormals import flush_subnormals_, restore_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
+
+#: Numbers of a gradient that are stepped by at once, in networks of more; and the least rows of
+#: weights that they are, for each such product packs the batch's deltas anew.
+AT_ONCE, LEAST = 1 << 16, 64
 
 
 @helper
@@ -105,13 +111,75 @@ def borrowed_rule(rule):
 
 
 @helper
+def step_range_(params, rule, rate, l2, t, n, first, size, n_weights, grads, slots):
+    """Step ``size`` parameters from number ``first`` of ``n``; return their penalties' value.
+
+    ``grads`` begins with their gradient; the first ``n_weights`` of them are weights.
+    """
+    own = offset(params, first)
+    value = 0.0
+    if l2 != 0 or rule.l1 != 0:
+        value = penalise_range_(rule, l2, n_weights, own, grads)
+    if rule.weight_decay != 0:
+        W = vector(own, 0, n_weights)
+        keep = constant(1 - rate * rule.weight_decay, W[0])
+        for i in range(n_weights):
+            W[i] *= keep
+    at = min(first, slots.size)  # none have size 0
+    step_(
+        rule.optimizer, vector(own, 0, size), vector(grads, 0, size),
+        vector(slots, at, slots.size - at), n, rate, rule.options, t,
+    )  # fmt: skip
+    return value
+
+
+@helper
 def update_(job, params, rule, rate, normaliser, t, grads, slots):
     """Make one step from the gradient of a batch; return the penalties' value."""
     value = penalise_(job, params, rule, normaliser, grads)
     clip_(grads, rule.clip_norm)
     decay_(job, params, rate * rule.weight_decay)
-    step_(rule.optimizer, params, grads, slots, params.size, rate, rule.options, t)
+    n = params.size
+    step_range_(pointer(params), rule, rate, 0.0, t, n, 0, n, 0, pointer(grads), slots)
     return value
+
+
+@helper
+def train_batch_(
+    job, params, rule, rate, divisor, t, n, start, stop, by_layers, work, grads, slots, accumulate
+):  # fmt: skip
+    """Write the gradient of a batch, or add it; or step layer by layer, and leave none.
+
+    Returns ``sum_i w_i J_i`` and, with a step, the penalties' value.  Stepped by layers the batch
+    goes through the network at once, and of a large layer some rows of weights at a time are:
+    their gradient is still in the cache when it is used, and does not go through memory.
+    """
+    loss, penalties = 0.0, 0.0
+    l2 = rule.l2 + rule.alpha / divisor
+    for first in range(start, stop, work.rows):
+        last = min(first + work.rows, stop)
+        gather_(job, first, last, work.a)
+        forward_(job, params, first, last, work)
+        loss += evaluate_(job, first, last, 1 / divisor, work, work.delta)
+        for down in range(job.n_layers):
+            l = job.n_layers - 1 - down
+            n_in, n_out, w0 = job.sizes[l], job.sizes[l + 1], job.weights[l]
+            hand_down_(job, params, last - first, work, l)
+            whole = not by_layers or (l == 0 and job.sparse)
+            rows = n_in if whole else min(max(AT_ONCE // n_out, LEAST), n_in)
+            own = grads if by_layers else offset(grads, w0)
+            for i in range(0, n_in, rows):
+                count = min(rows, n_in - i)
+                layer_gradient_(job, first, last, work, l, i, count, own, accumulate)
+                if by_layers:
+                    size = job.biases[l] - w0 + n_out if i + count == n_in else (i + count) * n_out
+                    penalties += step_range_(
+                        params, rule, rate, l2, t, n, w0 + i * n_out, size - i * n_out,
+                        count * n_out, own, slots,
+                    )  # fmt: skip
+            complete_delta_(job, first, last, work, l)
+        accumulate = True
+    return loss + divisor * penalties
 
 
 @kernel
@@ -126,7 +194,8 @@ def train_batches_(
 
     A batch too large for one call comes in several, each with the whole batch's ``normaliser``
     and all but the last without ``steps``: its gradient adds up in ``grads``, which is zero
-    before the first call.  Otherwise ``normaliser`` is 0 and ``grads`` is scratch.
+    before the first call.  Otherwise ``normaliser`` is 0 and ``grads`` is scratch.  Then a large
+    network is stepped layer by layer.
     """
     job = borrow(plan, rows, targets, order)
     at_once = chunk_rows(job, params.itemsize, batch_size)
@@ -137,6 +206,7 @@ def train_batches_(
     flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
     memories = vector(slots, 0, slots.size)
     loss, total_weight = 0.0, 0.0
+    by_layers = params.size > AT_ONCE and steps and not rule.clip_norm < math.inf
     mode = flush_subnormals_()  # such as the moments of a unit that is never active any more
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
@@ -144,12 +214,15 @@ def train_batches_(
         divisor = normaliser
         if divisor == 0:
             divisor = weight if rule.mean else 1.0
-        loss += gradient_(
-            job, pointer(params), first, last, 1 / divisor, work, pointer(grads), normaliser != 0
-        )
         total_weight += weight
         if steps:
             t += 1
+        together = by_layers and normaliser == 0 and last - first <= at_once
+        loss += train_batch_(
+            job, pointer(params), own, rate, divisor, t, params.size, first, last, together, work,
+            pointer(grads), memories, normaliser != 0,
+        )  # fmt: skip
+        if steps and not together:
             loss += divisor * update_(job, flat, own, rate, divisor, t, gradient, memories)
     restore_(mode)
     totals[0] += loss

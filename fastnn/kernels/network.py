@@ -219,34 +219,63 @@ def scale_(factor, size, x):
 
 
 @helper
+def layer_gradient_(job, start, stop, work, l, first, count, grads, accumulate):
+    """Write the gradient of ``count`` rows of weights of layer ``l``, or add it to ``grads``.
+
+    It comes from the layer's ``delta``.  Behind that of the layer's last row is that of its biases.
+    Layers of CSR rows have to take all rows of weights at once.
+    """
+    batch = stop - start
+    n_in, n_out = job.sizes[l], job.sizes[l + 1]
+    delta = offset(work.delta, batch * job.units[l + 1])
+    if l == 0 and job.sparse:
+        gW = matrix(grads, 0, n_in, n_out)
+        D = matrix(delta, 0, batch, n_out)
+        gb = vector(grads, n_in * n_out, n_out)
+        if job.dropout[0] == 0:
+            sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
+        else:
+            dropped_sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
+    else:
+        x, x0 = inputs(job, l, start, batch, work.a)
+        batch_gradient_(
+            batch, n_in, n_out, x, x0 + first, count, delta, grads, first + count == n_in,
+            accumulate,
+        )  # fmt: skip
+
+
+@helper
+def hand_down_(job, params, batch, work, l):
+    """Write ``delta W^T`` of layer ``l`` to the block below; with relu it is that layer's delta."""
+    if l > 0:
+        batch_backward_(
+            batch, job.sizes[l], job.sizes[l + 1], work.delta, batch * job.units[l + 1],
+            params, job.weights[l], work.delta, batch * job.units[l], work.a,
+            is_rectified(job, l - 1),
+        )  # fmt: skip
+
+
+@helper
+def complete_delta_(job, start, stop, work, l):
+    """Multiply what layer ``l`` has handed down by the derivative of the activation below."""
+    if l > 0 and not is_rectified(job, l - 1):
+        batch = stop - start
+        undrop_(job, l, start, stop, work.a, work.delta)
+        deactivate_whole_(
+            job.activations[l - 1], batch * job.sizes[l], batch * job.units[l], work.z, work.a,
+            work.delta,
+        )  # fmt: skip
+
+
+@helper
 def backward_(job, params, start, stop, work, grads, accumulate):
     """Write the gradient to ``grads``, or add it, from the output's ``delta`` down."""
-    z, a, delta = work.z, work.a, work.delta
-    batch = stop - start
     for down in range(job.n_layers):
         l = job.n_layers - 1 - down
-        n_in, n_out = job.sizes[l], job.sizes[l + 1]
-        w0, b0 = job.weights[l], job.biases[l]
-        below, above = batch * job.units[l], batch * job.units[l + 1]
-        if l == 0 and job.sparse:
-            gW = matrix(grads, w0, n_in, n_out)
-            D = matrix(delta, above, batch, n_out)
-            gb = vector(grads, b0, n_out)
-            if job.dropout[0] == 0:
-                sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
-            else:
-                dropped_sparse_gradient_(job, start, stop, D, gW, gb, accumulate)
-        else:
-            x, x0 = inputs(job, l, start, batch, a)
-            batch_gradient_(batch, n_in, n_out, x, x0, delta, above, grads, w0, b0, accumulate)
-        if l > 0:
-            rectified = is_rectified(job, l - 1)
-            batch_backward_(
-                batch, n_in, n_out, delta, above, params, w0, delta, below, a, rectified
-            )
-            if not rectified:
-                undrop_(job, l, start, stop, a, delta)
-                deactivate_whole_(job.activations[l - 1], batch * n_in, below, z, a, delta)
+        own = offset(grads, job.weights[l])
+        layer_gradient_(job, start, stop, work, l, 0, job.sizes[l], own, accumulate)
+        hand_down_(job, params, stop - start, work, l)
+        complete_delta_(job, start, stop, work, l)
 
 
 @helper
