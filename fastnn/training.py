@@ -241,6 +241,8 @@ def train_epoch(
     shared = parts > 1 or count_shares(team, plan, rule, batch_size) > 1
     size = slice_rows(plan, parameters.size, shared=shared)
     samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
+    if samples and targets.numbers.size:
+        targets = Targets(targets.numbers.astype(parameters.dtype)[:, None], targets.weight)
     large = batch_size > max(size, 1024)
     if large:
         size = max(size, _PART_ROWS)

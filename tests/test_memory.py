@@ -21,6 +21,7 @@ def small_blocks(monkeypatch):
     """Scale down what has a constant size, so that what grows with the rows stands out."""
     monkeypatch.setattr("fastnn.inputs._BLOCK", 4096)
     monkeypatch.setattr("fastnn.orders.STORED", 4096)
+    monkeypatch.setattr("fastnn.estimators.labels._BLOCK", 4096)
     monkeypatch.setattr("fastnn.training._SLICE_FLOP", 4e6)
 
 
@@ -60,15 +61,22 @@ def test_predictions_take_no_more_than_themselves():
 
 
 @pytest.mark.parametrize(
-    ("model", "bytes_a_row"),
-    # The order as scikit-learn draws it; its checks of labels, and these as numbers.
-    [(MLPRegressor, 4), (MLPClassifier, 15)],
+    ("model", "labels", "bytes_a_row"),
+    [
+        # The order as scikit-learn draws it, and a byte for the class.
+        (MLPRegressor, None, 4),
+        (MLPClassifier, None, 5),
+        (MLPClassifier, np.arange(7), 5),
+        (MLPClassifier, np.array(["no", "maybe", "yes"]), 5),
+    ],
 )
-def test_estimators(model, bytes_a_row):
+def test_estimators(model, labels, bytes_a_row):
     def fit(X, y):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that two epochs are not enough
             model(hidden_layer_sizes=100, max_iter=2, random_state=0).fit(X, y)
 
     X, y = data("float32")
+    if labels is not None:
+        y = labels[(X[:, 1] * labels.size).astype(int)]
     assert peak(fit, X, y) < bytes_a_row * N + ALLOWED

@@ -533,3 +533,20 @@ def test_a_sparse_indicator_is_a_dense_one():
     assert_same(thin, dense)
     assert sparse.issparse(thin.predict(X))
     assert_array_equal(thin.predict(X).toarray(), dense.predict(X))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"solver": "sgd", "batch_size": 1}, {"solver": "lbfgs"}, {"shuffle": False}]
+)
+def test_a_byte_is_as_good_as_a_number(options, classes, monkeypatch):
+    X, y = make_classification(
+        90, 5, n_informative=4, n_redundant=0, n_classes=classes, random_state=0
+    )
+    settings = {"max_iter": 4, "tol": 0, "random_state": 0} | options
+    model = MLPClassifier(7, **settings).fit(X, y)
+    monkeypatch.setattr(MLPClassifier, "_numbers", lambda self, y: None)
+    other = MLPClassifier(7, **settings).fit(X, y)
+    for W, V in zip(model.coefs_, other.coefs_, strict=True):
+        assert_array_equal(W, V)
+    assert model.loss_ == other.loss_

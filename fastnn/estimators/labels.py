@@ -16,7 +16,8 @@ from sklearn.utils.multiclass import (
 from fastnn.errors import number
 
 MULTIOUTPUT = "multiclass-multioutput"
-_BLOCK = 1 << 16
+#: Labels that are looked at together; different ones that are too many to be collected so.
+_BLOCK, _MANY = 1 << 16, 1 << 10
 
 
 class Labels:
@@ -39,6 +40,7 @@ class Labels:
     """
 
     def __init__(self, y: Any, classes: Any = None) -> None:
+        y = _distinct(y)
         found = type_of_target(y, input_name="y")
         if found.startswith(("continuous", "unknown")):
             check_classification_targets(y)  # raises
@@ -82,7 +84,7 @@ class Labels:
                 for column, classes in zip(_columns(y), self.classes, strict=True)
             ]
         else:
-            pairs = [(unique_labels(y), self.classes)]
+            pairs = [(unique_labels(_distinct(y)), self.classes)]
         for found, classes in pairs:
             if same and set(found) != set(classes):
                 raise ValueError(
@@ -124,6 +126,12 @@ class Labels:
             encoded[np.arange(y.shape[0]), start + found] = 1
         encoded[:, self.n_outputs :] = sizes
         return encoded
+
+    def numbers(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the class number of each row in a byte, or None where that does not say all."""
+        if self.kind not in ("binary", "multiclass") or self.classes.size > 256:
+            return None
+        return _numbers(self.classes, y, np.dtype(np.uint8))[:, 0]
 
     def soften_(self, encoded: np.ndarray, order: np.ndarray, amount: float) -> None:
         """Spread ``amount`` of the mass of one-hot targets, rows ``order``, over all classes."""
@@ -257,6 +265,21 @@ def _columns(y: Any) -> list[np.ndarray]:
     if sparse.issparse(y):
         y = y.toarray()
     return list(y.reshape(y.shape[0], -1).T)
+
+
+def _distinct(y: Any) -> Any:
+    """Return the different labels of one column, found in blocks, if they are few; else ``y``.
+
+    scikit-learn's checks, which depend on nothing else, would copy all of them.
+    """
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or y.dtype.kind not in "biufU":
+        return y
+    found = y[:0]
+    for start in range(0, y.size, _BLOCK):
+        found = np.union1d(found, y[start : start + _BLOCK])
+        if found.size > _MANY:
+            return y
+    return found
 
 
 def _numbers(classes: np.ndarray, y: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -421,6 +421,11 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         one_hot = not softmax or self.label_smoothing > 0
         return self._labels.encode(y, dtype, one_hot=one_hot, grouped=softmax)
 
+    def _numbers(self, y: np.ndarray) -> np.ndarray | None:
+        if self.label_smoothing > 0 or (self.loss != "log_loss" and self._labels.exclusive):
+            return None
+        return self._labels.numbers(y)
+
     def _soften_(self, targets: np.ndarray, order: np.ndarray) -> None:
         if self.label_smoothing > 0:
             self._labels.soften_(targets, order, self.label_smoothing)

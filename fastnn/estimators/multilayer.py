@@ -23,7 +23,7 @@ from fastnn.estimators.stochastic import Descent, Task
 from fastnn.estimators.validation import hold_out, take_validation
 from fastnn.inputs import as_rows, n_rows
 from fastnn.kernels import activations
-from fastnn.kernels.plan import Targets
+from fastnn.kernels.plan import NO_NUMBERS, Targets
 from fastnn.network import Network
 from fastnn.orders import numbers_of
 from fastnn.parallel import count_threads, team_of
@@ -131,6 +131,10 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         """Return the weights of rows, those of their classes in the ``training`` rows included."""
         return weight
 
+    def _numbers(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the targets as bytes, where they are numbers that fit."""
+        return None
+
     def _soften_(self, targets: np.ndarray, order: np.ndarray) -> None:
         """Smooth the targets of the rows that are trained on."""
 
@@ -193,11 +197,16 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         dtype = np.dtype(X.dtype) if first else self.coefs_[0].dtype
-        encoded = np.ascontiguousarray(self._encode(y, dtype))
+        numbers = self._numbers(y)
+        encoded = np.empty((0, 1), dtype)
+        if numbers is None:
+            encoded = np.ascontiguousarray(self._encode(y, dtype))
         network = self._begin(sizes, dtype) if first else self._resume(sizes)
         rows = as_rows(X, dtype)
         targets = Targets(
-            encoded, np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight, dtype)
+            encoded,
+            np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight, dtype),
+            NO_NUMBERS if numbers is None else numbers,
         )
         present = numbers_of(n_rows(rows)) if weight is None else np.flatnonzero(weight)
         task = Task(rows, targets, present)

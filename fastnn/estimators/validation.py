@@ -46,7 +46,7 @@ def hold_out(
     """Move a part of a task's rows to its validation, the same part as scikit-learn."""
     stratify = None
     if is_classifier(estimator) and estimator.n_outputs_ == 1:
-        stratify = task.targets.y[task.order] > 0.5
+        stratify = task.targets.column()[task.order] > 0.5
     task.order, held = train_test_split(
         task.order,
         random_state=estimator._random_state,

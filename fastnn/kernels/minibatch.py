@@ -235,7 +235,7 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     """Run rows ``order[start:stop]`` forward.
 
     Where ``out`` (n, n_out) has rows, writes scores to them, or predictions after the loss's
-    link; row ``t`` belongs to ``order[t]``.  Where ``targets`` has rows, adds
+    link; row ``t`` belongs to ``order[t]``.  Where ``targets`` has any, adds
     ``sum_i w_i J_i`` and ``sum_i w_i`` to ``totals`` (2,) float64.
     """
     job = borrow(plan, rows, targets, order)
@@ -248,7 +248,7 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
         last = min(first + at_once, stop)
         gather_(job, first, last, work.a)
         forward_(job, pointer(params), first, last, work)
-        if targets.y.shape[0] > 0:
+        if targets.y.shape[0] > 0 or job.numbered:
             totals[0] += evaluate_(job, first, last, 1.0, work, work.a)
             totals[1] += batch_weight(job, first, last)
         rows = min(last, out.shape[0]) - first

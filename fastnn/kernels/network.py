@@ -159,6 +159,10 @@ def forward_(job, params, start, stop, work):
 @helper
 def targets_(job, start, stop, y):
     """Return the targets of rows ``start:stop`` of the order, in place or copied to ``y``."""
+    if job.numbered:
+        for r in range(stop - start):
+            y[r] = job.numbers[row_number(job, start + r)]
+        return y
     if not job.ordered:
         return offset(job.y, start * job.n_targets)
     for r in range(stop - start):

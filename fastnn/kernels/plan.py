@@ -72,6 +72,10 @@ class Rows(NamedTuple):
     indptr: np.ndarray
 
 
+#: Where the targets are not given as bytes.
+NO_NUMBERS = np.empty(0, np.uint8)
+
+
 class Targets(NamedTuple):
     """What the rows should give.
 
@@ -81,10 +85,18 @@ class Targets(NamedTuple):
         One column per output, or one column of class numbers for cross-entropy.
     weight : array (n,) or (0,)
         Weight of each row; empty for 1 each.
+    numbers : uint8 array (n,) or (0,)
+        One column of numbers below 256 in a quarter of the memory; ``y`` is then (0, 1).  Only
+        kernels of mini-batches take them.
     """
 
     y: np.ndarray
     weight: np.ndarray
+    numbers: np.ndarray = NO_NUMBERS
+
+    def column(self) -> np.ndarray:
+        """Return the targets (n,) of one output."""
+        return self.numbers if self.numbers.size else self.y[:, 0]
 
 
 class Rule(NamedTuple):
@@ -145,6 +157,8 @@ class Job(NamedTuple):
     indptr: Any
     n_targets: int
     y: Any
+    numbered: bool
+    numbers: Any
     weighted: bool
     weight: Any
     ordered: bool
@@ -174,6 +188,8 @@ def borrow(plan, rows, targets, order):
         pointer(rows.indptr),
         targets.y.shape[1],
         pointer(targets.y),
+        targets.numbers.size > 0,
+        pointer(targets.numbers),
         targets.weight.size > 0,
         pointer(targets.weight),
         order.size > 0,
