@@ -44,13 +44,29 @@ class _Fit:
 
     track_fit_over_sklearn.unit = PEER
 
-    def track_error(self, *parameters):
+    def longer(self, *parameters):
+        """Return a model of five iterations on half of the rows, and the other half."""
         X, y = self.data(*parameters)
         model, half = self.ours(**{**self.options, "max_iter": 5}), len(y) // 2
         quietly(lambda: model.fit(X[:half], y[:half]))
-        return error_rate(model.predict(X[half:]), y[half:])
+        return model, X[half:], y[half:]
+
+    def track_error(self, *parameters):
+        model, X, y = self.longer(*parameters)
+        return error_rate(model.predict(X), y)
 
     track_error.unit = "share of wrong classes"
+
+
+class _Probabilities:
+    """The loss beside the error, of estimators with probabilities."""
+
+    def track_log_loss(self, *parameters):
+        model, X, y = self.longer(*parameters)
+        log_loss = available("sklearn.metrics:log_loss")
+        return float(log_loss(y, model.predict_proba(X), labels=model.classes_))
+
+    track_log_loss.unit = "nats, on rows not seen"
 
 
 class _Linear(_Fit):
@@ -60,7 +76,7 @@ class _Linear(_Fit):
         return {"loss": "log_loss", "max_iter": 1, "tol": None, "random_state": 0}
 
 
-class Linear(_Linear):
+class Linear(_Probabilities, _Linear):
     """One epoch of `SGDClassifier` on dense rows."""
 
     rows_of = {20: 4_000, 100: 2_000, 784: 400}
@@ -92,7 +108,7 @@ class LinearLosses(_Linear):
         return {**super().arguments(20), "loss": loss, "eta0": 1e-3, "learning_rate": "constant"}
 
 
-class Sparse(_Linear):
+class Sparse(_Probabilities, _Linear):
     """One epoch of `SGDClassifier` on rows of 1000 features, 20 of them not 0."""
 
     params = [[1_000]]
@@ -110,7 +126,7 @@ def sparse_classes(n_features):
     return X, (X @ rng.standard_normal(n_features) > 0).astype(int)
 
 
-class Logistic(_Fit):
+class Logistic(_Probabilities, _Fit):
     """`LogisticRegression` by L-BFGS, or five epochs of SAGA with an L1 penalty; dense and CSR."""
 
     name, peer_module = "LogisticRegression", "sklearn.linear_model"
@@ -125,7 +141,7 @@ class Logistic(_Fit):
         return {"solver": solver, "random_state": 0, **penalty}
 
 
-class MultiLayer(_Fit):
+class MultiLayer(_Probabilities, _Fit):
     """Two epochs of `MLPClassifier` with Adam and batches of 200."""
 
     name, peer_module = "MLPClassifier", "sklearn.neural_network"
@@ -140,3 +156,26 @@ class MultiLayer(_Fit):
     def arguments(self, shape):
         hidden = int(shape.split("-")[1])
         return {"hidden_layer_sizes": (hidden,), "max_iter": 2, "random_state": 0}
+
+
+class OneRow:
+    """A thousand rows learned, or predicted, one at a time."""
+
+    params = [["SGDClassifier", "MLPClassifier"]]
+    param_names = ["estimator"]
+
+    def setup(self, estimator):
+        model = available(f"fastnn:{estimator}")(random_state=0)
+        if not hasattr(model, "learn_one"):
+            raise NotImplementedError("no learn_one")
+        self.X, self.y = classes(20, 2, 1_000)
+        quietly(lambda: model.partial_fit(self.X, self.y, classes=[0, 1]))
+        self.model = model
+
+    def time_learn_one(self, estimator):
+        for x, y in zip(self.X, self.y, strict=True):
+            self.model.learn_one(x, y)
+
+    def time_predict_one(self, estimator):
+        for x in self.X:
+            self.model.predict_one(x)

@@ -3,10 +3,11 @@
 import numpy as np
 
 from benchmarks import measure, reference
-from benchmarks.problems import available, classes, multiply_adds, row, widths
+from benchmarks.problems import available, classes, multiply_adds, row, trained, widths
 from benchmarks.tables import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 PEAK = "x FMA peak time"
+WRONG = "share of wrong classes"
 #: Widths and rows of a batch through one layer: narrow, square, wide in, wide out.
 LAYERS = {"8-8": 5_000, "64-64": 1_000, "256-128": 200, "20-1000": 100}
 
@@ -32,6 +33,16 @@ class Activations:
 
     def time_forward(self, activation):
         self.job()
+
+    def track_final_loss(self, activation):
+        return trained([20, 32, 4], {"learning_rate": 0.01}, activation=activation)[0]
+
+    track_final_loss.unit = "nats"
+
+    def track_final_error(self, activation):
+        return trained([20, 32, 4], {"learning_rate": 0.01}, activation=activation)[1]
+
+    track_final_error.unit = WRONG
 
     def track_forward_over_peak(self, activation):
         work = reference.multiply_adds(4_000 * multiply_adds(self.sizes))
@@ -62,6 +73,16 @@ class Losses:
     def time_gradients(self, loss):
         self.job()
 
+    def track_final_loss(self, loss):
+        return trained(self.sizes, loss=loss)[0]
+
+    track_final_loss.unit = "of the loss"
+
+    def track_final_error(self, loss):
+        return trained(self.sizes, loss=loss)[1]
+
+    track_final_error.unit = WRONG
+
     def track_gradients_over_peak(self, loss):
         work = reference.multiply_adds(4_000 * multiply_adds(self.sizes, backward=True))
         return measure.ratio(lambda: self.prepare(loss), work)
@@ -89,6 +110,21 @@ class Optimizers:
 
     def time_steps(self, optimizer):
         self.job()
+
+    def learned(self, optimizer):
+        rate = 0.1 if optimizer in ("sgd", "momentum", "nesterov", "adagrad") else 0.01
+        fitting = {"optimizer": optimizer, "learning_rate": rate, "batch_size": 32}
+        return trained([20, 32, 4], fitting)
+
+    def track_final_loss(self, optimizer):
+        return self.learned(optimizer)[0]
+
+    track_final_loss.unit = "nats"
+
+    def track_final_error(self, optimizer):
+        return self.learned(optimizer)[1]
+
+    track_final_error.unit = WRONG
 
     def track_steps_over_memory_pass(self, optimizer):
         parameters = np.zeros(34_186, np.float32)

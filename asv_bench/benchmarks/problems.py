@@ -48,6 +48,25 @@ def classes(n_features, n_classes, n, dtype="float32"):
     return X, np.argmax(X @ directions, axis=1)
 
 
+def trained(sizes, fitting=None, **options):
+    """Return the last loss of five epochs on 4000 rows of classes, and the error on 2000 others.
+
+    Parameters
+    ----------
+    sizes : list of int
+    fitting : dict, optional
+        Arguments of `Network.fit`.
+    **options
+        Of `Network`.  A loss that takes no class numbers gets columns of 0 and 1.
+    """
+    X, y = classes(sizes[0], sizes[-1], 6_000)
+    options = {"loss": "cross_entropy", "random_state": 0, **options}
+    targets = y if options["loss"] == "cross_entropy" else np.eye(sizes[-1], dtype=np.float32)[y]
+    net = available("fastnn:Network")(sizes, **options)
+    history = net.fit(X[:4_000], targets[:4_000], epochs=5, **(fitting or {}))
+    return history.loss[-1], error_rate(net.forward(X[4_000:]).argmax(axis=1), y[4_000:])
+
+
 def error_rate(predicted, y):
     """Return the share of rows predicted wrongly: like a time, the lower the better."""
     return float(np.mean(predicted != y))

@@ -1,7 +1,9 @@
 """Epochs of `Network.fit`: their time, and the loss and the error they lead to."""
 
+import inspect
+
 from benchmarks import measure, reference
-from benchmarks.problems import available, classes, error_rate, multiply_adds, widths
+from benchmarks.problems import available, classes, multiply_adds, trained, widths
 
 PEAK = "x FMA peak time"
 
@@ -39,12 +41,8 @@ class _Epoch:
     track_epoch_over_peak.unit = PEAK
 
     def learned(self):
-        """Return the loss of the last of five epochs, and the error on rows not seen."""
-        X, y = classes(self.sizes[0], self.sizes[-1], 6_000)
-        net = self.make()
-        history = net.fit(X[:4_000], y[:4_000], learning_rate=self.rate, epochs=5, **self.options)
-        predicted = net.forward(X[4_000:]).argmax(axis=1)
-        return history.loss[-1], error_rate(predicted, y[4_000:])
+        fitting = {"learning_rate": self.rate, **self.options}
+        return trained(self.sizes, fitting, activation=self.activation)
 
     def track_final_loss(self, shape):
         return self.learned()[0]
@@ -81,3 +79,54 @@ class MiniBatch(_Epoch):
     activation = "relu"
     rate = 1e-3
     options = {"optimizer": "adam", "batch_size": 128}
+
+
+class Threads:
+    """An epoch of Adam on batches of 512, 64-256-256-10, by the number of threads: wall-clock."""
+
+    params = [[1, 2]]
+    param_names = ["n_jobs"]
+
+    def setup(self, n_jobs):
+        self.network = available("fastnn:Network")
+        if "n_jobs" not in inspect.signature(self.network.fit).parameters:
+            raise NotImplementedError("no n_jobs")
+        self.X, self.y = classes(64, 10, 4_096)
+
+    def time_epoch(self, n_jobs):
+        net = self.network([64, 256, 256, 10], loss="cross_entropy", random_state=0)
+        net.fit(self.X, self.y, optimizer="adam", batch_size=512, n_jobs=n_jobs)
+
+
+class Many:
+    """Eight networks 20-32-2 that learn side by side from 2000 rows, a row at a time."""
+
+    sizes, n, models = [20, 32, 2], 2_000, 8
+
+    def setup(self):
+        self.fit_many, self.network = available("fastnn:fit_many"), available("fastnn:Network")
+        X, y = classes(20, 2, self.n)
+        self.X, self.y = measure.Movable(X), measure.Movable(y)
+
+    def prepare(self, models=models, n_jobs=None):
+        X, y = self.X(), self.y()
+        nets = [
+            self.network(self.sizes, loss="cross_entropy", random_state=seed)
+            for seed in range(models)
+        ]
+        return lambda: self.fit_many(nets, X, y, n_jobs=n_jobs)
+
+    def time_fit_one_thread(self):
+        self.prepare()()
+
+    def time_fit_two_threads(self):
+        self.prepare(n_jobs=2)()
+
+    def peakmem_fit_two_threads(self):
+        self.prepare(n_jobs=2)()
+
+    def track_fit_over_peak(self):
+        work = 2 * self.n * multiply_adds(self.sizes, backward=True)
+        return measure.ratio(lambda: self.prepare(models=2), reference.multiply_adds(work))
+
+    track_fit_over_peak.unit = PEAK + ", for two of the networks in one thread"
