@@ -302,8 +302,7 @@ class Network:
             return None
         row.x[:] = x
         row.y[0] = y
-        loss = row.descend(rate)
-        return None if row.undone else loss
+        return row.descend(rate)
 
     def fit(
         self,

@@ -1,19 +1,20 @@
 """One row at a time: what a network learns and predicts a single row with, prepared once.
 
-Called the usual way, a kernel finds out the types of all its arguments, which takes longer than
-the step of a small network.  Here its machine code is called at once, on memory that is kept.
+Called the usual way, a kernel looks into all its arguments, which takes longer than the step of a
+small network.  Here that is `Prepared` once, on memory that is kept.
 """
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from fastnn.finite import all_finite
-from fastnn.kernels.jit import machine_code
+from fastnn.kernels.guard import guard_
 from fastnn.kernels.minibatch import score_, train_batches_
 from fastnn.kernels.optimizers import CODES
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
+from fastnn.kernels.prepared import Prepared, chained
 from fastnn.kernels.sgd import train_samples_
 
 _ORDER = np.empty(0, np.int64)
@@ -36,14 +37,14 @@ class OneRow:
 
     Attributes
     ----------
+    rows : Rows
+        The row as kernels take it.
     x : array (n_features,)
         The row, to be written before each call.
     y : array (n_targets,)
         The target, likewise.
     weight : array (1,) or (0,)
         The weight, likewise.
-    undone : bool
-        Whether the last step diverged and the parameters before it were put back.
     """
 
     def __init__(
@@ -55,67 +56,72 @@ class OneRow:
         dense = np.zeros((1, int(plan.sizes[0])), dtype)
         self.x = dense[0]
         none = np.empty(0, dtype)
-        self._rows = Rows(dense, none, np.empty(0, np.int32), np.empty(0, np.int64))
+        self.rows = Rows(dense, none, np.empty(0, np.int32), np.empty(0, np.int64))
         target = np.zeros((1, n_targets), dtype)
         self.y = target[0]
         self.weight = np.ones(1, dtype) if weighted else none
         self._targets = Targets(target, self.weight)
-        self._no_targets = Targets(np.empty((0, 1), dtype), none)
-        self._out = np.empty((1, int(plan.sizes[-1])), dtype)
         self._totals = np.zeros(2)
-        self._no_slots = np.zeros((0, parameters.size), dtype)
-        self._before = parameters.copy()
-        self._kernels: dict[str, Any] = {}
         self.undone = False
 
-    def _call(self, name: str, kernel: Any, *arguments: Any) -> None:
-        code = self._kernels.get(name)
-        if code is None:
-            code = self._kernels[name] = machine_code(kernel, *arguments)
-        code(*arguments)
+        before = np.empty_like(parameters)
+        self._guards = [
+            Prepared(guard_, (parameters, before, self._totals, done)) for done in (False, True)
+        ]
 
-    def predict(self, *, linked: bool) -> np.ndarray:
-        """Return the scores of the row, or the predictions after the link; overwritten by the next.
+    @functools.cached_property
+    def _descent(self) -> tuple[Callable[[], float | None], Prepared]:
+        step = Prepared(
+            train_samples_,
+            (
+                self.plan, self.parameters, self.rows, self._targets, _ORDER, 0, 1, _PLAIN, 0.0,
+                np.zeros((0, self.parameters.size), self.x.dtype), 1, self._totals,
+            ),
+        )  # fmt: skip
+        return self.guarded(step), step
 
-        Returns
-        -------
-        array (n_outputs,)
+    def predictor(self, *, linked: bool) -> tuple[Prepared, np.ndarray]:
+        """Return what predicts the row, and where it writes: scores, or what follows the link."""
+        out = np.empty((1, int(self.plan.sizes[-1])), self.x.dtype)
+        no_targets = Targets(np.empty((0, 1), out.dtype), np.empty(0, out.dtype))
+        arguments = (
+            self.plan, self.parameters, self.rows, no_targets, _ORDER, 0, 1, linked, out,
+            self._totals,
+        )  # fmt: skip
+        return Prepared(score_, arguments), out[0]
+
+    def trainer(
+        self, plan: Plan, rule: Rule, gradient: np.ndarray, slots: np.ndarray, *, block: int | None
+    ) -> Prepared:
+        """Return what makes a step of any rule; its ``rate``, and ``t`` if any, are to be set.
+
+        ``plan`` may have dropout; ``gradient`` is scratch; ``block`` is that of
+        `train_samples_` where a table of one row is trained by it, else None.
         """
-        self._call(
-            "score", score_, self.plan, self.parameters, self._rows, self._no_targets, _ORDER,
-            0, 1, linked, self._out, self._totals,
-        )  # fmt: skip
-        return self._out[0]
+        begin = plan, self.parameters, self.rows, self._targets, _ORDER, 0, 1
+        if block is not None:
+            return Prepared(train_samples_, (*begin, rule, 0.0, slots, block, self._totals))
+        end = 1, 0.0, rule, 0.0, gradient, slots, 0, True, self._totals
+        return Prepared(train_batches_, (*begin, *end))
 
-    def descend(self, rate: float) -> float:
-        """Make one exact step of plain SGD, unless it diverges; return the loss before it."""
-        self._totals[0] = 0
-        self._before[:] = self.parameters
-        self._call(
-            "descend", train_samples_, self.plan, self.parameters, self._rows, self._targets,
-            _ORDER, 0, 1, _PLAIN, rate, self._no_slots, 1, self._totals,
-        )  # fmt: skip
-        return self._judge()
+    def guarded(self, step: Prepared) -> Callable[[], float | None]:
+        """Return what makes a step of the row and returns the objective before it.
 
-    def train(
-        self, plan: Plan, rule: Rule, rate: float, gradient: np.ndarray, slots: np.ndarray, t: int
-    ) -> float:
-        """Make step ``t + 1`` of any rule, unless it diverges; return the objective before it.
-
-        ``plan`` may have dropout; ``gradient`` is scratch.
+        Of a step that diverges the parameters before it are put back, and None is returned.
         """
-        self._totals[0] = 0
-        self._before[:] = self.parameters
-        self._call(
-            "train", train_batches_, plan, self.parameters, self._rows, self._targets, _ORDER,
-            0, 1, 1, 0.0, rule, rate, gradient, slots, t, True, self._totals,
-        )  # fmt: skip
-        return self._judge()
+        before, after = self._guards
+        run, totals = chained(before, step, after), self._totals
 
-    def _judge(self) -> float:
-        """Return the loss; where it or a parameter is not finite, undo the step."""
-        loss = float(self._totals[0])
-        self.undone = not (math.isfinite(loss) and all_finite(self.parameters))
-        if self.undone:
-            self.parameters[:] = self._before
-        return loss
+        def take() -> float | None:
+            if run():
+                raise MemoryError
+            loss, undone = totals.tolist()
+            return None if undone else loss
+
+        return take
+
+    def descend(self, rate: float) -> float | None:
+        """Make one exact step of plain SGD; return the loss before it, None if it diverges."""
+        take, step = self._descent
+        step.floats[0, step.place("rate")] = rate
+        return take()

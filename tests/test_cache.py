@@ -214,7 +214,8 @@ def test_twenty_architectures_compile_once():
     assert len(ARCHITECTURES) == 20
     settings = [{}, {"batch_size": 8, "optimizer": "adam"}]
     for options in settings:
-        train(*ARCHITECTURES[0], **options)
+        for architecture in ARCHITECTURES[:4]:  # among them one whose single step is the quick one
+            train(*architecture, **options)
     before = compiled_signatures()
     assert sum(before.values()) > 0
     optimizers = ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"]

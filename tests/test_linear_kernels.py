@@ -123,7 +123,7 @@ def new_model(shape, precision, rule):
     W = np.zeros(shape, precision)
     empty = np.empty((0, 0), precision)
     state = np.zeros(linear.N_STATE)
-    state[[linear.T, linear.ETA, linear.SCALE, linear.AVERAGE_B]] = 1, rule.eta0, 1, 1
+    state[[linear.T, linear.ETA, linear.AVERAGE_B]] = 1, rule.eta0, 1
     return linear.Model(
         W,
         np.zeros(shape[0]),
@@ -140,7 +140,7 @@ def new_rule(**changes):
         power_t=0.5, optimal_init=0.0, alpha=0.01, l1_ratio=0.0, decay=True, truncate=False,
         positive_weight=1.5, negative_weight=0.5, fit_intercept=True, intercept_rate=1.0,
         average=0.0, watch_loss=True, watch_penalty=True, clip=math.inf, warmup=0.0, middle=0.5,
-        smoothing=0.0, whole=False,
+        smoothing=0.0,
     )  # fmt: skip
     return rule._replace(**changes)
 
@@ -187,7 +187,6 @@ def test_against_plain_sgd(layout, average, alpha, precision, eps, rng):
     tolerance = {"rtol": 100 * eps, "atol": 100 * eps}
     np.testing.assert_allclose(state[linear.LOSS_SUM], loss, **tolerance)
     np.testing.assert_allclose(state[linear.PENALTY_SUM], penalty, **tolerance)
-    linear.finish_(model)
     np.testing.assert_allclose(model.W[0], w, **tolerance)
     np.testing.assert_allclose(model.b[0], b, **tolerance)
     assert state[linear.T] == N + 1
@@ -210,7 +209,6 @@ def test_dense_rows_as_sparse_ones(schedule, rng):
         model = new_model((1, D), "float64", rule)
         rows = as_rows(layout(X), np.dtype("f8"))
         linear.train_rows_(rule, model, rows, y, np.empty(0), EVERY_ROW[:0], 0, N)
-        linear.finish_(model)
         steps = model.state[[linear.T]]
         found.append(np.concatenate([model.W[0], model.b, model.A[0], model.a, steps]))
     assert np.abs(found[0][:D]).min() > 1e-3
@@ -241,8 +239,6 @@ def test_softmax_of_two_scores_is_a_sigmoid(layout, rng):
     train_softmax_rows_(rule, both, rows, y, weight, EVERY_ROW, 0, N)
     linear.train_rows_(rule, one, rows, y, 2 * weight, EVERY_ROW, 0, N)
     np.testing.assert_allclose(both.state[linear.LOSS_SUM], one.state[linear.LOSS_SUM])
-    for model in (both, one):
-        linear.finish_(model)
     np.testing.assert_allclose(both.W[1] - both.W[0], one.W[0], rtol=1e-10)
     np.testing.assert_allclose(both.A[1] - both.A[0], one.A[0], rtol=1e-10)
     np.testing.assert_allclose(both.b[1] - both.b[0], one.b[0], rtol=1e-10)

@@ -1,19 +1,24 @@
 """One row at a time: the same steps as those of whole tables, and no memory left behind."""
 
+import copy
 import gc
 import pickle
 import sys
+import threading
 import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fastnn import DivergenceWarning, MLPClassifier, MLPRegressor, Network
-from fastnn.kernels.jit import JIT, machine_code
+from fastnn.kernels import losses
+from fastnn.kernels.jit import JIT
 from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Rows, Targets
+from fastnn.kernels.prepared import Prepared
 
 pytestmark = [
     pytest.mark.kernel,
@@ -62,7 +67,7 @@ def test_learning_a_row_is_partial_fit_on_it(target, parameters):
         table.partial_fit(X[i : i + 1], y[i : i + 1])
         if target != "numbers":  # the loss of a table is shown per output
             assert one.loss_ == pytest.approx(table.loss_, rel=1e-9)
-    assert_allclose(parameters_of(one), parameters_of(table), rtol=1e-10, atol=1e-13)
+    assert_array_equal(parameters_of(one), parameters_of(table))
     assert one.t_ == table.t_
     assert np.abs(parameters_of(one) - parameters_of(fit(target, **parameters)[0])).max() > 1e-5
 
@@ -103,7 +108,79 @@ def test_a_row_has_the_weight_of_its_classes_and_a_smooth_target(target):
     for i in range(12):
         one.learn_one(X[i], y[i])
         table.partial_fit(X[i : i + 1], y[i : i + 1])
-    assert_allclose(parameters_of(one), parameters_of(table), rtol=1e-10, atol=1e-13)
+    assert_array_equal(parameters_of(one), parameters_of(table))
+
+
+def assign(model):
+    model.coefs_[1] = model.coefs_[1] / 2
+    model.intercepts_ = [b + 1 for b in model.intercepts_]
+
+
+def write(model):
+    model.coefs_[0][:] += 0.1
+
+
+EVENTS = {
+    "fit": lambda model: model.fit(X, MANY),
+    "partial_fit": lambda model: model.partial_fit(X[:9], MANY[:9]),
+    "activation": lambda model: model.set_params(activation="tanh"),
+    "class_weight": lambda model: model.set_params(class_weight={"ant": 3.0}),
+    "label_smoothing": lambda model: model.set_params(label_smoothing=0.3),
+    "loss": lambda model: model.set_params(loss="squared_error"),
+    "max_iter": lambda model: model.set_params(max_iter=70),
+    "assign": assign,
+    "write": write,
+    "predict_one": lambda model: model.predict_one(X[0]),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_learning_goes_on_as_partial_fit_after_anything(event):
+    """What is prepared for a row is never older than the model."""
+    one, _ = fit("multiclass", loss="poisson" if event == "loss" else "log_loss")
+    table = pickle.loads(pickle.dumps(one))
+    for step in range(3):
+        for i in range(3 * step, 3 * step + 3):
+            one.learn_one(X[i], MANY[i])
+            table.partial_fit(X[i : i + 1], MANY[i : i + 1])
+        assert_array_equal(parameters_of(one), parameters_of(table))
+        assert [one.predict_one(x) for x in X] == list(table.predict(X))
+        if step == 0:
+            for model in (one, table):
+                EVENTS[event](model)
+        else:
+            one = pickle.loads(pickle.dumps(one))
+
+
+def test_a_clone_and_a_copy_start_afresh():
+    model, y = fit("multiclass")
+    model.learn_one(X[0], y[0])
+    with pytest.raises(NotFittedError):
+        clone(model).learn_one(X[0], y[0])
+    before = parameters_of(model)
+    twin = copy.deepcopy(model)
+    twin.learn_one(X[1], y[1])
+    assert_array_equal(parameters_of(model), before)
+    assert_array_equal(parameters_of(model.learn_one(X[1], y[1])), parameters_of(twin))
+
+
+@pytest.mark.skipif(not JIT, reason="threads take turns")
+def test_rows_of_many_threads_are_not_mixed_up():
+    model, _ = fit("number")
+    expected = model.predict(X)
+    wrong = []
+
+    def predict(first):
+        for i in [*range(first, 40), *range(first)] * 20:
+            if abs(model.predict_one(X[i]) - expected[i]) > 1e-9:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=predict, args=(10 * k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_online_calls_follow_what_happens_to_the_model():
@@ -237,14 +314,27 @@ def test_a_quick_step_that_diverges_is_undone():
     assert_array_equal(net.parameters, before)
 
 
-def test_machine_code_is_the_kernel():
+def test_prepared_calls_are_the_kernels():
     net = Network([3, 4, 2], loss="cross_entropy", dtype="float64", random_state=0)
     none = np.empty(0)
     rows = Rows(X, none, np.empty(0, np.int32), np.empty(0, np.int64))
     out = np.empty((40, 2))
-    arguments = (
-        net.plan, net.parameters, rows, Targets(np.empty((0, 1)), none), np.empty(0, np.int64),
-        0, 40, True, out, np.zeros(2),
-    )  # fmt: skip
-    machine_code(score_, *arguments)(*arguments)
-    assert_array_equal(out, net.forward(X))
+    calls = [
+        (
+            net.plan, net.parameters, rows, Targets(np.empty((0, 1)), none), np.empty(0, np.int64),
+            start, start + 10, True, out, np.zeros(2),
+        )
+        for start in (0, 20)
+    ]  # fmt: skip
+    prepared = Prepared(score_, *calls)
+    for out_rows in (slice(0, 10), slice(20, 30)):
+        out[:] = np.nan
+        prepared.run()
+        assert_array_equal(out[out_rows], net.forward(X)[out_rows])
+    assert np.isnan(out[30:]).all()
+    place = prepared.place("start")
+    prepared.integers[:, place] += 10
+    prepared.integers[:, prepared.place("stop")] += 10
+    prepared.integers[:, prepared.place("plan.loss")] = losses.CODES["squared_error"]
+    assert prepared.run() == 0
+    assert_allclose(out[[10, 35]], net.scores(X)[[10, 35]])

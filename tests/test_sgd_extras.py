@@ -1,5 +1,7 @@
 """What the SGD estimators take beyond scikit-learn's parameters: each has its effect."""
 
+import itertools
+import pickle
 import warnings
 
 import numpy as np
@@ -387,18 +389,22 @@ def test_interrupt_keeps_the_weights():
 @every_problem
 @pytest.mark.parametrize("average", [False, 20])
 @pytest.mark.parametrize("penalty", ["l2", "l1"])
-def test_learn_one_is_partial_fit(problem, average, penalty):
+@pytest.mark.parametrize("single", [False, True])
+def test_learn_one_is_partial_fit(problem, average, penalty, single):
     estimator, y, own = PROBLEMS[problem]
     extras = {} if problem == "numbers" else {"class_weight": dict.fromkeys(set(y[:1]), 1.5)}
     settings = {**own, **extras, "average": average, "penalty": penalty, "clip_norm": 1.0}
     classes = {} if problem == "numbers" else {"classes": np.unique(y)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        one, many = (estimator(**settings).partial_fit(X[:9], y[:9], **classes) for _ in range(2))
-        for x, target in zip(X[9:40], y[9:40], strict=True):
+        rows = X.astype(np.float32) if single else X
+        one, many = (
+            estimator(**settings).partial_fit(rows[:9], y[:9], **classes) for _ in range(2)
+        )
+        for x, target in zip(rows[9:40], y[9:40], strict=True):
             one.learn_one(x, target)
             many.partial_fit([x], [target])
-    assert_allclose(parameters_of(one), parameters_of(many), rtol=1e-10)
+    assert_array_equal(parameters_of(one), parameters_of(many))
     assert one.t_ == many.t_
     assert [one.predict_one(x) for x in X] == pytest.approx(list(many.predict(X)), rel=1e-9)
 
@@ -416,16 +422,76 @@ def test_learn_one_after_other_calls():
     assert SGDRegressor().learn_one(X[0], 1.0).t_ == 2
 
 
-def test_partial_fit_is_fit_without_shuffling():
+def weigh(model):
+    if isinstance(model, SGDClassifier):
+        model.set_params(class_weight={c: 1 + i for i, c in enumerate(model.classes_)})
+
+
+def assign(model):
+    model.coef_ = model.coef_ / 2
+    model.intercept_ = model.intercept_ + 1
+
+
+def write(model):
+    model.coef_ += 0.5
+    model.intercept_ -= 0.25
+
+
+EVENTS = {
+    "fit": None,
+    "alpha": lambda model: model.set_params(alpha=0.3),
+    "l1": lambda model: model.set_params(penalty="l1"),
+    "rate": lambda model: model.set_params(learning_rate="constant", eta0=0.02),
+    "average": lambda model: model.set_params(average=10),
+    "weigh": weigh,
+    "assign": assign,
+    "write": write,
+    "pickle": None,
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("average", [False, 5])
+@pytest.mark.parametrize("penalty", ["l2", "elasticnet"])
+@every_problem
+def test_learn_one_is_partial_fit_after_anything(problem, penalty, average, event):
+    """What is prepared for a row is never older than the model."""
+    estimator, y, own = PROBLEMS[problem]
+    settings = {**own, "average": average, "penalty": penalty, "max_iter": 2, "tol": None}
+    for rows in (X, X.astype(np.float32)):
+        one, many = (estimator(**settings).fit(rows, y) for _ in range(2))
+        for step in range(3):
+            for x, target in zip(rows[3 * step :][:3], y[3 * step :][:3], strict=True):
+                one.learn_one(x, target)
+                many.partial_fit([x], [target])
+            assert_array_equal(parameters_of(one), parameters_of(many))
+            if event == "pickle":
+                one = pickle.loads(pickle.dumps(one))
+            elif step == 0:
+                for model in (one, many):
+                    EVENTS[event](model) if EVENTS[event] else model.fit(rows, y)
+
+
+@every_problem
+@pytest.mark.parametrize("average", [False, 30, 250])
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet", None])
+def test_partial_fit_is_fit_without_shuffling(problem, average, penalty):
     """n passes of `partial_fit` are `fit(max_iter=n)`, to the bit."""
-    for problem, average in (("binary", False), ("together", 30), ("numbers", 100)):
-        estimator, y, own = PROBLEMS[problem]
-        settings = {**own, "shuffle": False, "average": average, "tol": None, "max_iter": 4}
-        classes = {} if problem == "numbers" else {"classes": np.unique(y)}
-        whole, parts = estimator(**settings).fit(X, y), estimator(**settings)
+    estimator, y, own = PROBLEMS[problem]
+    settings = {**own, "shuffle": False, "average": average, "tol": None, "max_iter": 4}
+    classes = {} if problem == "numbers" else {"classes": np.unique(y)}
+    losses = {"huber", settings.get("loss"), *({"hinge"} if problem == "binary" else ())} - {None}
+    if problem == "together":
+        losses = {"log_loss"}
+    kinds = itertools.product(losses, (np.float64, np.float32), (np.asarray, sparse.csr_array))
+    for loss, dtype, layout in kinds:
+        rows = layout(X.astype(dtype))
+        settings |= {"loss": loss, "penalty": penalty, "alpha": 0.01}
+        whole, parts = estimator(**settings).fit(rows, y), estimator(**settings)
         for _ in range(4):
-            parts.partial_fit(X, y, **classes)
-        assert_allclose(parameters_of(parts), parameters_of(whole), rtol=1e-12)
+            parts.partial_fit(rows, y, **classes)
+            parts = pickle.loads(pickle.dumps(parts))
+        assert_array_equal(parameters_of(parts), parameters_of(whole), err_msg=str(settings))
         assert parts.t_ == whole.t_
 
 

@@ -63,6 +63,7 @@ def _use_everything(dtype: str) -> None:
     net = fastnn.Network([3, 2, 3], loss="cross_entropy", dtype=dtype, random_state=0)
     net.fit(X, y, batch_size=1)
     net.fit(X, y, batch_size=2, optimizer="adam", validation_data=(X, y))
+    net.step(X[0], 0)
     fastnn.explain(net, X[0], y[0])
     functional.log_softmax(X)
     functional.cross_entropy(X, y)

@@ -1,6 +1,6 @@
 """Class labels as a network's targets, and back from what it predicts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -186,19 +186,23 @@ class Labels:
         except KeyError as error:
             raise ValueError(f"y has a class not in classes_: {error.args[0]!r}") from None
 
-    def decode_one(self, outputs: np.ndarray, middle: float) -> Any:
-        """Return the label of one row's outputs; ``middle`` is where a single output is undecided.
+    def decoder(self, middle: float) -> Callable[[np.ndarray], Any]:
+        """Return what finds the label of one row's outputs.
 
-        Outputs may be scores before the link, which does not change their order.
+        Outputs may be scores before the link, which does not change their order; ``middle`` is
+        where a single output is undecided.
         """
+        classes, split = self.classes, self.split
         if self.kind == "binary":
-            return self.classes[-1 if outputs[0] > middle else 0]
+            return lambda outputs: classes[-1 if outputs[0] > middle else 0]
         if self.kind == "multiclass":
-            return self.classes[outputs.argmax()]
+            return lambda outputs: classes[outputs.argmax()]
         if self.kind == "multilabel":
-            return (outputs > middle).astype(int)
-        pairs = zip(self.classes, self.split(outputs), strict=True)
-        return [classes[part.argmax()] for classes, part in pairs]
+            return lambda outputs: (outputs > middle).astype(int)
+        return lambda outputs: [
+            part_classes[part.argmax()]
+            for part_classes, part in zip(classes, split(outputs), strict=True)
+        ]
 
     def class_weights(self, class_weight: Any, y: Any, weight: np.ndarray | None) -> list[dict]:
         """Return the weight of each class, a dict per column of ``y``.

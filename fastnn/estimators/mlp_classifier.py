@@ -1,6 +1,8 @@
 """`MLPClassifier`: scikit-learn's network over fastnn's kernels."""
 
 import math
+import operator
+from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -16,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastnn.estimators.labels import Labels, weigh_rows
 from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron
-from fastnn.estimators.online import is_stochastic
+from fastnn.estimators.online import RESUMED, is_stochastic
 from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.validation import check_given
 from fastnn.network import Network
@@ -175,6 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
     array(['no', 'yes', 'yes', 'no'], dtype='<U3')
     """
 
+    _online_settings = operator.itemgetter(*RESUMED, "class_weight", "label_smoothing")
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultilayerPerceptron._parameter_constraints,
         "loss": [StrOptions({*PROPER, "absolute_error", "huber"})],
@@ -430,14 +433,17 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         if self.label_smoothing > 0:
             self._labels.soften_(targets, order, self.label_smoothing)
 
-    def _target_row(self) -> np.ndarray:
+    def _class_row(self) -> np.ndarray:
+        """Return the classes of some row, (1,) or (1, n_columns)."""
         labels = self._labels
-        columns = (
-            [[part[0] for part in labels.classes]]
-            if labels.kind == "multioutput"
-            else [np.zeros(labels.n_outputs) if labels.kind == "multilabel" else labels.classes[0]]
-        )
-        return self._encode(np.array(columns), np.dtype(float))[0]
+        if labels.kind == "multioutput":
+            return np.array([[part[0] for part in labels.classes]])
+        if labels.kind == "multilabel":
+            return np.zeros((1, labels.n_outputs), int)
+        return labels.classes[:1]
+
+    def _target_row(self) -> np.ndarray:
+        return self._encode(self._class_row(), np.dtype(float))[0]
 
     def _encode_one(self, y: Any, row: OneRow) -> None:
         self._labels.encode_one(y, row.y)
@@ -448,10 +454,15 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
             pairs = zip(self._class_weights, columns, strict=True)
             row.weight[0] = math.prod(weights.get(label, 1.0) for weights, label in pairs)
 
-    def _decode_one(self, row: OneRow) -> Any:
-        if self.loss == "log_loss":
-            return self._labels.decode_one(row.predict(linked=False), 0.0)
-        return self._labels.decode_one(row.predict(linked=True), 0.5)
+    def _weigh_classes(self) -> None:
+        if not isinstance(self.class_weight, str):  # "balanced" stays that of the fit's rows
+            self._class_weights = None
+            if self.class_weight is not None:
+                y = self._class_row()
+                self._class_weights = self._labels.class_weights(self.class_weight, y, None)
+
+    def _decoder(self, middle: float) -> Callable[[np.ndarray], Any]:
+        return self._labels.decoder(middle)
 
     def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
         if self._labels.kind == "multilabel":

@@ -1,5 +1,7 @@
 """`MLPRegressor`: scikit-learn's network over fastnn's kernels."""
 
+import operator
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from fastnn.estimators.multilayer import FLOATS, BaseMultilayerPerceptron
-from fastnn.estimators.online import is_stochastic
+from fastnn.estimators.online import RESUMED, is_stochastic
 from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.validation import check_given
 from fastnn.inputs import check_targets
@@ -154,6 +156,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     True
     """
 
+    _online_settings = operator.itemgetter(*RESUMED)
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultilayerPerceptron._parameter_constraints,
         "loss": [StrOptions(set(losses.TABLE))],
@@ -273,9 +276,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     def _encode_one(self, y: Any, row: OneRow) -> None:
         row.y[:] = y
 
-    def _decode_one(self, row: OneRow) -> Any:
-        outputs = row.predict(linked=True)
-        return float(outputs[0]) if outputs.size == 1 else outputs.copy()
+    def _decoder(self, middle: float) -> Callable[[np.ndarray], Any]:
+        return operator.methodcaller("item" if self.n_outputs_ == 1 else "copy")
 
     def _held_score(self, outputs: np.ndarray, y: np.ndarray, weight: Any) -> float:
         return r2_score(y, outputs.reshape(y.shape), sample_weight=weight)

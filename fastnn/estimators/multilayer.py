@@ -178,7 +178,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, held: tuple | None = None
     ) -> Self:
         """Check everything, then train with the solver."""
-        hidden = self._hidden_sizes()
+        self._hidden_sizes()
         given = X, y
         threads = count_threads(self.n_jobs)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
@@ -195,7 +195,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         weight = self._weigh(y, weight, training=True)
         self.n_outputs_ = self._count_outputs(y)
         self._random_state = check_random_state(self.random_state)
-        sizes = [X.shape[1], *hidden, self.n_outputs_]
+        sizes = self._sizes()
         dtype = np.dtype(X.dtype) if first else self.coefs_[0].dtype
         numbers = self._numbers(y)
         encoded = np.empty((0, 1), dtype)
@@ -237,6 +237,10 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         if np.any(np.array(sizes) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
+
+    def _sizes(self) -> list[int]:
+        """Return the widths of all layers that the parameters and the data ask for."""
+        return [self.n_features_in_, *self._hidden_sizes(), self.n_outputs_]
 
     def _make_network(self, sizes: Sequence[int], dtype: np.dtype) -> Network:
         activation = self.activation

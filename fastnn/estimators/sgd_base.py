@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -27,21 +27,17 @@ from fastnn.estimators.sgd_batches import (
     has_batches,
     steps_of_epoch,
 )
+from fastnn.estimators.sgd_online import OnlineSGD
 from fastnn.estimators.sgd_training import (
-    NATURAL_ORDER,
     Course,
     Parameters,
     Stopping,
-    begin,
     current_average,
-    current_weights,
-    make_rule,
     schedule_of,
 )
 from fastnn.estimators.sgd_validation import Held
-from fastnn.inputs import as_rows
 from fastnn.kernels import linear, optimizers
-from fastnn.kernels.linear import SCHEDULES, LinearRule, Model
+from fastnn.kernels.linear import SCHEDULES, LinearRule
 from fastnn.kernels.linear_losses import LinearLoss
 from fastnn.kernels.plan import Rows
 from fastnn.network import Network
@@ -51,20 +47,6 @@ _OF_EARLY_STOPPING = ("scoring", "restore_best")
 _OF_RATES = ("warmup_epochs",)
 MAX_SEED = np.iinfo(np.int32).max
 EVERY_ROW_ONCE = {dtype: np.empty(0, dtype) for dtype in (np.dtype("f4"), np.dtype("f8"))}
-
-
-@dataclass(slots=True)
-class Online:
-    """What one-row training keeps between calls; ``coef`` tells whether it is still valid."""
-
-    coef: np.ndarray
-    parameters: Parameters
-    models: list[Model]
-    rules: list[LinearRule]
-    x: np.ndarray
-    y: np.ndarray
-    rows: Rows
-    kernel: Callable
 
 
 @dataclass(slots=True)
@@ -250,29 +232,44 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
             if given.shape != (n_outputs,) and (n_outputs > 1 or given.shape != ()):
                 raise ValueError("Provided intercept_init does not match dataset.")
             b[:] = given
-        averaged = np.zeros(shape if self.average else (0, 0), dtype)
-        return Parameters(W, b, averaged, np.zeros(n_outputs))
+        return Parameters.begun(W, b, average=bool(self.average), truncate=self._truncates)
 
     def _current(self, shape: tuple[int, int]) -> Parameters:
         """Return the parameters with which `partial_fit` goes on; ``coef_`` is written to."""
         if sparse.issparse(self.coef_):
             raise ValueError("coef_ is sparse; call densify() before training goes on")
-        kept = self.__dict__.get("_unaveraged") if self.average else None
-        if kept is not None:
-            return Parameters(_writable(kept.W), kept.b, _writable(kept.A), kept.a)
         W = _writable(self.coef_.reshape(shape))
-        averaged = np.zeros(shape if self.average else (0, 0), W.dtype)
-        return Parameters(W, np.array(self.intercept_, float), averaged, np.zeros(shape[0]))
+        b = self.__dict__.get("_exact_intercept")
+        if b is None or not np.array_equal(b.astype(W.dtype), self.intercept_):
+            b = np.array(self.intercept_, float)
+        new = Parameters.begun(W, b, average=bool(self.average), truncate=self._truncates)
+        kept = self.__dict__.get("_kept")
+        if kept is None:
+            return new
+        averages, charges = new.A.shape == kept.A.shape, new.q.shape == kept.q.shape
+        charges = charges and not has_batches(self)
+        if averages and new.A.size:
+            A = kept.A if charges else kept.average(self._outputs(shape[0])[0])
+            new.W, new.b, new.A, new.a = _writable(kept.W), kept.b, _writable(A), kept.a
+        if averages and charges:
+            new.q, new.state = _writable(kept.q), _writable(kept.state)
+        return new
+
+    @property
+    def _truncates(self) -> bool:
+        """Whether there is an L1 penalty."""
+        return self.penalty in ("l1", "elasticnet")
 
     def _publish(self, parameters: Parameters) -> None:
         """Set ``coef_`` and ``intercept_``, to the average once there is one."""
         W, b = parameters.W, parameters.b
-        if self.average:
-            self._unaveraged = parameters
-            if self.average <= self.t_ - 1:
-                W, b = parameters.A, parameters.a
+        self._kept = parameters if self.average or self._truncates else None
+        if self.average and self.average <= self.t_ - 1:
+            W, b = parameters.average(self._outputs(b.size)[0]), parameters.a
         self.coef_ = self._shaped(W)
         self.intercept_ = b.astype(W.dtype)
+        # Where training goes on, unless there is another intercept by then.
+        self._exact_intercept = None if self.average or W.dtype == b.dtype else b
 
     def _start_anew(self) -> None:
         """Forget the steps made: their number, and what the optimiser remembers of them."""
@@ -295,7 +292,7 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         W, b = [], []
         for part in self._in_training:
             averaged = self.average and self.average <= part.state[linear.T] - 1
-            W.append(current_average(part) if averaged else current_weights(part))
+            W.append(current_average(part) if averaged else part.W)
             b.append(part.a if averaged else part.b)
         weights = np.concatenate(W)
         return {
@@ -385,50 +382,26 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         seed = int(state.randint(MAX_SEED))
         return seed if self.shuffle and self.batch_size is not None else None
 
-    def _online(self) -> Online:
+    def _online(self) -> OnlineSGD:
         """Return what `learn_one` works with, made anew if the model is no longer the same."""
         online = self.__dict__.get("_online_state")
-        if online is not None and online.coef is self.coef_:
-            return online
+        if online is None or not online.serves(self):
+            online = self._online_state = self._begin_online()
+        return online
+
+    def _begin_online(self) -> OnlineSGD:
+        """Prepare for `learn_one`, after the checks of `partial_fit`."""
         if getattr(self, "coef_", None) is None:
             raise NotFittedError(
                 f"This {type(self).__name__} has not seen data; call partial_fit or fit first"
             )
+        self._validate_params()
         self._check_settings(partial=True)
-        shape = (self.intercept_.shape[0], self.n_features_in_)
-        parameters = self._current(shape)
-        x = np.zeros((1, shape[1]), parameters.W.dtype)
-        outputs, kernel = self._outputs(shape[0])
-        stopping = Stopping(1, -math.inf, 1)
-        rules = [
-            make_rule(
-                self, sparse=False, stopping=stopping, positive=more, negative=less, whole=True
-            )
-            for more, less in self._binary_weights(shape[0])
-        ]
-        models = [parameters.model(output, rules[0].truncate) for output in outputs]
-        for model, rule in zip(models, rules, strict=True):
-            begin(model, rule, self.t_)
-        y, rows = np.zeros(1, x.dtype), as_rows(x, x.dtype)
-        return Online(self.coef_, parameters, models, rules, x, y, rows, kernel)
-
-    def _learn(self, x: Any, targets: Any, weight: np.ndarray | None = None) -> Self:
-        """Make one step on one row, one target per trained part."""
-        online = self._online()
-        online.x[0] = x
-        everything = EVERY_ROW_ONCE[online.x.dtype] if weight is None else weight
-        for model, rule, target in zip(online.models, online.rules, targets, strict=True):
-            online.y[0] = target
-            model.state[linear.T] = self.t_
-            if rule.truncate:
-                model.q[:] = 0
-            online.kernel(rule, model, online.rows, online.y, everything, NATURAL_ORDER, 0, 1)
-        self.t_ += 1
-        self.n_iter_ = 1
-        self._publish(online.parameters)
-        online.coef = self.coef_
-        self._online_state = online
-        return self
+        n_outputs = self.intercept_.shape[0]
+        parameters = self._current((n_outputs, self.n_features_in_))
+        outputs, kernel = self._outputs(n_outputs)
+        weights = self._binary_weights(n_outputs)
+        return OnlineSGD(self, parameters, outputs, kernel, weights)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -22,6 +22,7 @@ from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD, Job
 from fastnn.estimators.sgd_batches import has_batches
+from fastnn.estimators.sgd_online import OnlineSGD
 from fastnn.estimators.sgd_training import Course, Parameters, make_rule, train
 from fastnn.estimators.sgd_validation import Held, make_judge, take_held
 from fastnn.inputs import as_rows
@@ -355,10 +356,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         rows = as_rows(X, X.dtype)
         n_outputs = parameters.W.shape[0]
         warmup_steps = self.warmup_epochs * self._steps(X.shape[0]) if max_iter > 1 else 0
-        truncate = self.penalty in ("l1", "elasticnet")
         outputs, _ = self._outputs(n_outputs)
         self._prepare_batches(outputs, parameters.W)
-        self._in_training = [parameters.model(output, truncate) for output in outputs]
+        self._in_training = [parameters.model(output) for output in outputs]
         job = Job(X, rows, weight, max_iter, warmup_steps, hooks, own)
         if self._is_joint(n_outputs):
             courses = [self._train_together(job, y)]
@@ -405,16 +405,14 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             def merit(_: Any, scores: np.ndarray, weight: Any) -> float:
                 return float(accuracy_score(positive, scores[:, 0] > 0, sample_weight=weight))
 
-            judge = make_judge(self, held, self._targets(positive, np.float64), merit, **fitted)
+            goal = self._targets(positive, np.float64, smooth=0.0)
+            judge = make_judge(self, held, goal, merit, **fitted)
         stopping = self._stopping(job.max_iter, held_out, judge)
         more, less = self._binary_weights(len(self._in_training))[problem]
         rule = make_rule(
             self, sparse=job.rows.indptr.size > 0, stopping=stopping, positive=more,
             negative=less, warmup_steps=job.warmup_steps,
         )  # fmt: skip
-        smooth = self.label_smoothing if self.loss == "log_loss" else 0.0
-        if smooth:
-            targets = targets * (1 - smooth) + targets.dtype.type(smooth / len(self.classes_))
         steppers = self._steppers(train_rows_, rule, targets, job.weight, held_out, problem)
         return train(
             **steppers, rule=rule, model=model, rows=job.rows, y=targets, weight=job.weight,
@@ -422,10 +420,15 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             problem=problem, problems=len(self._in_training),
         )  # fmt: skip
 
-    def _targets(self, positive: np.ndarray, dtype: Any) -> np.ndarray:
-        """Return what the loss takes for one class and the others."""
+    def _targets(self, positive: np.ndarray, dtype: Any, smooth: float | None = None) -> np.ndarray:
+        """Return what the loss takes for one class and the others, smoothed as the labels are."""
         low, high = self._labels()
-        return np.where(positive, high, low).astype(dtype)
+        targets = np.where(positive, high, low).astype(dtype)
+        if smooth is None and self.loss == "log_loss":
+            smooth = self.label_smoothing
+        if smooth:
+            targets = targets * (1 - smooth) + targets.dtype.type(smooth / len(self.classes_))
+        return targets
 
     def _labels(self) -> tuple[float, float]:
         """Return what the loss takes for the negative and the positive class."""
@@ -501,24 +504,27 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         NotFittedError
             Before the first `fit` or `partial_fit`.
         """
-        if "coef_" not in self.__dict__:
-            check_is_fitted(self)
         if has_batches(self):
             return self.partial_fit(np.reshape(x, (1, -1)), [y])
-        c = int(self.classes_.searchsorted(y))
-        n_outputs = self.intercept_.shape[0]
-        if n_outputs > 1 and self.multi_class == "multinomial":
-            weight = None
-            if self.class_weight is not None:
-                weight = self._class_weights[c : c + 1].astype(self.coef_.dtype)
-            return self._learn(x, [c], weight)
-        low, high = self._labels()
-        if self.label_smoothing and self.loss == "log_loss":
-            low = self.label_smoothing / len(self.classes_)
-            high = 1 - self.label_smoothing + low
-        if n_outputs == 1:
-            return self._learn(x, (high if c == 1 else low,))
-        return self._learn(x, [high if c == k else low for k in range(n_outputs)])
+        online = self._online()
+        with online.lock:
+            online.x[:] = x
+            online.take_class(y)
+            online.learn(self)
+        return self
+
+    def _begin_online(self) -> OnlineSGD:
+        check_is_fitted(self)
+        classes, given = self.classes_, self.class_weight
+        if not isinstance(given, str):  # "balanced" stays that of the fit's rows
+            self._class_weights = compute_class_weight(given, classes=classes, y=classes)
+        online = super()._begin_online()
+        if self._is_joint(self.intercept_.size):
+            online.set_classes(classes, np.arange(classes.size)[:, None], self._class_weights)
+        else:
+            targets = self._targets(np.eye(classes.size, dtype=bool), self.coef_.dtype)
+            online.set_classes(classes, targets[:, -self.intercept_.size :])
+        return online
 
     def predict_one(self, x: Any) -> Any:
         """Return the label of one row, without checking it.

@@ -251,7 +251,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             self, sparse=rows.indptr.size > 0, stopping=stopping, warmup_steps=warmup_steps
         )
         self._prepare_batches([slice(None)], parameters.W)
-        model = parameters.model(slice(None), rule.truncate)
+        model = parameters.model(slice(None))
         self._in_training = [model]
         course = train(
             **self._steppers(train_rows_, rule, y, weight, held_out), rule=rule, model=model,
@@ -310,7 +310,12 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         """
         if not hasattr(self, "coef_") or has_batches(self):
             return self.partial_fit(np.reshape(x, (1, -1)), [y])
-        return self._learn(x, [y])
+        online = self._online()
+        with online.lock:
+            online.x[:] = x
+            online.y[0] = y
+            online.learn(self)
+        return self
 
     def predict_one(self, x: Any) -> float:
         """Return the prediction for one row, without checking it.

@@ -34,7 +34,7 @@ _SLICE_NANOSECONDS = 1e8  # of one kernel call, so that an interrupt is heard
 
 @dataclass
 class Parameters:
-    """The weights of a linear model of k outputs, plain and averaged.
+    """What training of a linear model of k outputs goes on with.
 
     Attributes
     ----------
@@ -46,21 +46,39 @@ class Parameters:
         Averaged weights; empty where nothing is averaged.
     a : float64 array (k,)
         Averaged intercepts.
+    q : array (k, d) or (0, 0)
+        L1 penalty charged so far; empty where there is none.
+    state : float64 array (k, N_STATE)
+        Working numbers; those of outputs that are trained together in the first row.
     """
 
     W: np.ndarray
     b: np.ndarray
     A: np.ndarray
     a: np.ndarray
+    q: np.ndarray
+    state: np.ndarray
 
-    def model(self, output: slice, truncate: bool) -> Model:
-        """Return what a kernel trains: views of some outputs, and fresh working numbers."""
-        W = self.W[output]
-        q = np.zeros_like(W) if truncate else np.empty((0, 0), W.dtype)
-        A = self.A[output] if self.A.size else self.A
-        state = np.zeros(linear.N_STATE)
-        state[[linear.SCALE, linear.AVERAGE_B]] = 1
-        return Model(W, self.b[output], A, self.a[output], q, state)
+    @classmethod
+    def begun(cls, W: np.ndarray, b: np.ndarray, *, average: bool, truncate: bool) -> "Parameters":
+        """Return the parameters of a path that begins at some weights and intercepts."""
+        state = np.zeros((b.size, linear.N_STATE))
+        state[:, linear.AVERAGE_B] = 1
+        none = np.zeros((0, 0), W.dtype)
+        averaged = np.zeros_like(W) if average else none
+        return cls(W, b, averaged, np.zeros(b.size), np.zeros_like(W) if truncate else none, state)
+
+    def model(self, output: slice) -> Model:
+        """Return what a kernel trains: views of some outputs."""
+        A, q = (array[output] if array.size else array for array in (self.A, self.q))
+        state = self.state[output.start or 0]
+        return Model(self.W[output], self.b[output], A, self.a[output], q, state)
+
+    def average(self, outputs: list[slice]) -> np.ndarray:
+        """Return the averaged weights; the outputs of each slice are trained together."""
+        if not self.state[:, linear.AVERAGE_A].any():
+            return self.A
+        return np.concatenate([current_average(self.model(output)) for output in outputs])
 
 
 @dataclass
@@ -143,7 +161,7 @@ class LinearProgress(Progress):
     @property
     def coef_(self) -> np.ndarray:
         """The problem's weights as they stand, a copy of shape (k, d)."""
-        return current_weights(self.model)
+        return self.model.W.copy()
 
     @property
     def intercept_(self) -> np.ndarray:
@@ -151,17 +169,10 @@ class LinearProgress(Progress):
         return self.model.b.copy()
 
 
-def current_weights(model: Model) -> np.ndarray:
-    """Return the weights of a model in training, a copy."""
-    return model.W * model.W.dtype.type(model.state[linear.SCALE])
-
-
 def current_average(model: Model) -> np.ndarray:
     """Return the average of the weights of a model in training."""
-    state = model.state
-    return ((model.A + state[linear.AVERAGE_A] * model.W) / state[linear.AVERAGE_B]).astype(
-        model.W.dtype
-    )
+    a, b = model.state[[linear.AVERAGE_A, linear.AVERAGE_B]].astype(model.W.dtype)
+    return (model.A + a * model.W) / b
 
 
 def make_rule(
@@ -172,7 +183,6 @@ def make_rule(
     positive: float = 1.0,
     negative: float = 1.0,
     warmup_steps: int = 0,
-    whole: bool = False,
 ) -> LinearRule:
     """Return the rule that an estimator's parameters describe.
 
@@ -186,8 +196,6 @@ def make_rule(
         Weights of the two classes.
     warmup_steps : int
         Steps in which the rate first rises.
-    whole : bool
-        Whether each kernel call leaves whole weights.
     """
     alpha = float(estimator.alpha)
     schedule = linear.SCHEDULES[schedule_of(estimator)]
@@ -214,13 +222,12 @@ def make_rule(
         fit_intercept=bool(estimator.fit_intercept),
         intercept_rate=SPARSE_INTERCEPT_RATE if sparse and not has_batches(estimator) else 1.0,
         average=float(estimator.average),
-        watch_loss=not whole,
+        watch_loss=True,
         watch_penalty=stopping.lines or (stopping.watches_objective and penalised),
         clip=math.inf if estimator.clip_norm is None else float(estimator.clip_norm),
         warmup=0.0 if passive_aggressive else float(warmup_steps),
         middle=_middle(estimator, smoothing),
         smoothing=smoothing,
-        whole=whole,
     )
 
 
@@ -252,11 +259,9 @@ def _middle(estimator: Any, smoothing: float) -> float:
 def begin(model: Model, rule: LinearRule, t: float) -> None:
     """Write the numbers with which a call of fit starts."""
     state = model.state
-    state[:] = 0
+    state[linear.SQUARES :] = 0
     state[linear.T] = t
     state[linear.ETA] = rule.eta0
-    state[linear.SCALE] = 1
-    state[linear.AVERAGE_B] = 1
     if rule.watch_penalty:
         state[linear.SQUARES] = np.vdot(model.W, model.W)
         state[linear.ABSOLUTES] = np.abs(model.W).sum()
@@ -354,13 +359,13 @@ def train(
             # What should grow: the score, or the objective's negative.
             merit = -(loss + penalty)
             if stopping.judge is not None:
-                held_loss, score = stopping.judge(current_weights(model), model.b)
+                held_loss, score = stopping.judge(model.W.copy(), model.b)
                 course.history.validation_loss.append(held_loss)
                 if stopping.early:
                     course.scores.append(score)
                     merit = score
                     if stopping.restore and score > best:
-                        kept = _copy(model)
+                        kept = [array.copy() for array in model]
             if stopping.lines:
                 _print_epoch(rule, model, state[linear.T] - t, loss, penalty, stopping, merit)
                 print(f"Total training time: {time.perf_counter() - started:.2f} seconds.")
@@ -382,18 +387,10 @@ def train(
     except KeyboardInterrupt:
         stopping.cancelled.set()
         warnings.warn("Training interrupted by user.", stacklevel=2)
-    finally:
-        linear.finish_(model)
     if kept is not None:
-        for array, value in zip((model.W, model.b, model.A, model.a), kept, strict=True):
+        for array, value in zip(model, kept, strict=True):
             array[:] = value
     return course
-
-
-def _copy(model: Model) -> tuple[np.ndarray, ...]:
-    """Return copies of the weights and intercepts as they stand, and of their averages."""
-    average = current_average(model) if model.A.size else model.A
-    return current_weights(model), model.b.copy(), average, model.a.copy()
 
 
 def _penalty(kernel: Callable, rule: LinearRule, model: Model, n: int) -> float:
@@ -405,8 +402,7 @@ def _penalty(kernel: Callable, rule: LinearRule, model: Model, n: int) -> float:
         return 0.0
     if kernel is linear.train_rows_:
         return model.state[linear.PENALTY_SUM] / n
-    W = current_weights(model)
-    squares, absolutes = float(np.vdot(W, W)), float(np.abs(W).sum())
+    squares, absolutes = float(np.vdot(model.W, model.W)), float(np.abs(model.W).sum())
     model.state[linear.SQUARES] = squares
     return rule.alpha * ((1 - rule.l1_ratio) * 0.5 * squares + rule.l1_ratio * absolutes)
 

@@ -64,6 +64,7 @@ from numba.core.caching import FunctionCache
 from numba.core.cgutils import normalize_ir_text
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps as serialize
@@ -119,15 +120,32 @@ def kernel(function: Callable) -> Any:
     return dispatcher
 
 
-def machine_code(dispatcher: Any, *arguments: Any) -> Callable:
+def native(dispatcher: Any, arguments: tuple) -> tuple[tuple, int, list]:
     """Return what a kernel runs for arguments of these types, compiled if it has to be.
 
-    It does not look at the types again, which takes the `kernel` itself 3 us where the arguments
-    are a `Plan` and its like; so they must be the same at each call.
+    Returns
+    -------
+    kinds : tuple
+        Numba's types of the arguments.
+    address : int
+        Of its machine code, which takes where to put the result and an exception, then `places`.
+    places : list of llvmlite.ir.Type
+        The words of all arguments, one after the other.
     """
-    if not JIT:
-        return dispatcher
-    return dispatcher.compile(tuple(numba.typeof(argument) for argument in arguments))
+    kinds = tuple(numba.typeof(argument) for argument in arguments)
+    dispatcher.compile(kinds)
+    compiled = dispatcher.overloads[kinds]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return kinds, address, list(cpu_target.target_context.get_arg_packer(kinds).argument_types)
+
+
+def link(module: Any, name: str) -> tuple[int, Any]:
+    """Return the address of a module's function, and what has to be kept while it is used."""
+    with global_compiler_lock:
+        library: Any = cpu_target.target_context.codegen().create_library(name)
+        library.add_ir_module(module)
+        library.finalize()
+        return library.get_pointer_to_function(name), library
 
 
 def helper(function: Callable) -> Any:

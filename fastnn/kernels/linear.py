@@ -1,7 +1,8 @@
 """Stochastic gradient descent for linear models: one row, one step.
 
 The weights of an output are ``scale * W[k]``, so that the L2 penalty multiplies one number and a
-sparse row costs its non-zeros.  The scale is folded into ``W`` before it underflows.
+sparse row costs its non-zeros.  The scale is folded into ``W`` before it underflows, and at the end
+of each call: so the bits do not depend on who makes the calls.
 
 The L1 penalty is cumulative (Y. Tsuruoka, J. Tsujii and S. Ananiadou, Stochastic gradient descent
 training for L1-regularized log-linear models with cumulative penalty, ACL 2009): ``u`` is what each
@@ -9,7 +10,9 @@ weight could have been charged so far, ``q`` what it has been; the weights of a 
 are charged the difference, never across zero.
 
 The average of all weights since a given step costs a row's non-zeros too (L. Bottou, Stochastic
-gradient descent tricks, 2012): it is ``(A + a scale W) / b`` with two numbers ``a`` and ``b``.
+gradient descent tricks, 2012): it is ``(A + a W) / b`` with two numbers ``a`` and ``b``.  That too
+is made whole at the end of each call; not under L1, whose charges scikit-learn leaves out of ``A``,
+so that its average depends on when it is made: where it is shown.
 
 Steps, stopping quantities and their order are scikit-learn's, so that both follow one path to
 rounding.  Scalars are float64 in both precisions.
@@ -97,8 +100,6 @@ class LinearRule(NamedTuple):
         Targets above have ``positive_weight``.
     smoothing : float
         Part of a class's mass that is spread evenly over all, in `train_softmax_rows_`.
-    whole : bool
-        Whether each call starts a path of its own and leaves whole weights, as after `finish_`.
     """
 
     loss: int
@@ -122,14 +123,11 @@ class LinearRule(NamedTuple):
     warmup: float
     middle: float
     smoothing: float
-    whole: bool
 
 
 #: Places in the state, a float64 array of `N_STATE`.
-N_STATE = 11
-T, ETA, SCALE, U, AVERAGE_A, AVERAGE_B, SQUARES, ABSOLUTES, LOSS_SUM, PENALTY_SUM, RATE = range(
-    N_STATE
-)
+N_STATE = 10
+T, ETA, U, AVERAGE_A, AVERAGE_B, SQUARES, ABSOLUTES, LOSS_SUM, PENALTY_SUM, RATE = range(N_STATE)
 
 
 class Model(NamedTuple):
@@ -138,11 +136,11 @@ class Model(NamedTuple):
     Attributes
     ----------
     W : array (k, d)
-        Weights over the scale.
+        Weights.
     b : float64 array (k,)
         Intercepts.
     A : array (k, d) or (0, 0)
-        Averaged weights, as explained above; empty where nothing is averaged.
+        Averaged weights, under L1 as explained above; empty where nothing is averaged.
     a : float64 array (k,)
         Averaged intercepts.
     q : array (k, d) or (0, 0)
@@ -234,24 +232,23 @@ def smallest_scale(itemsize, averaging):
 
 
 @helper
-def fold_(d, scale, a, b, V, A, averaging):
+def fold_(d, scale, average_a, average_b, V, A, averaging):
     """Multiply the scale into the weights ``V``, and make ``A`` their average."""
+    factor = constant(scale, V[0])
     if averaging:
+        a, b = constant(average_a, V[0]), constant(1 / average_b, V[0])
         for j in range(d):
             A[j] = (A[j] + a * V[j]) * b
     for j in range(d):
-        V[j] *= scale
+        V[j] *= factor
 
 
-@kernel
-def finish_(model):
-    """Make ``W`` the weights and ``A`` their average."""
-    state = model.state
-    like = model.W[0, 0]
-    scale, a = constant(state[SCALE], like), constant(state[AVERAGE_A], like)
-    b = constant(1 / state[AVERAGE_B], like)
-    fold_(model.W.size, scale, a, b, pointer(model.W), pointer(model.A), model.A.size > 0)
-    state[AVERAGE_A], state[AVERAGE_B], state[SCALE] = 0, 1, 1
+@helper
+def finish_(rule, state, d, scale, average_a, average_b, V, A, averaging):
+    """Make ``V`` the weights and ``A`` their average at the end of a call; under L1 that later."""
+    fold_(d, scale, average_a, average_b, V, A, averaging and not rule.truncate)
+    state[AVERAGE_A] = average_a / scale if rule.truncate else 0.0
+    state[AVERAGE_B] = average_b if rule.truncate else 1.0
 
 
 @kernel
@@ -298,16 +295,14 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     epsilon = constant(rule.epsilon, like)
     zero = constant(0, like)
     smallest = smallest_scale(model.W.itemsize, averaging)
-    t, scale, u, bias = state[T], state[SCALE], state[U], model.b[0]
-    average_a, average_b, average_bias = state[AVERAGE_A], state[AVERAGE_B], model.a[0]
+    t, u, bias, average_bias = state[T], state[U], model.b[0], model.a[0]
+    scale, average_a, average_b = 1.0, state[AVERAGE_A], state[AVERAGE_B]
     squares, absolutes = state[SQUARES], state[ABSOLUTES]
-    if rule.whole:
-        scale, u, average_a, average_b = 1.0, 0.0, 0.0, 1.0
     if blocked and rule.watch_penalty:  # anew, for rounding adds up over blocks
         total = zero
         for j in range(width):
             total += V[j] * V[j]
-        squares = float(total) * scale * scale
+        squares = float(total)
     ahead = min(max(AHEAD_BYTES // (d * model.W.itemsize) // BLOCK, 1), AHEAD_BLOCKS) * BLOCK
     loss, penalty, eta = 0.0, 0.0, 0.0
     n_scores = 0
@@ -370,12 +365,8 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
 
             scale *= keep
             if scale < smallest:
-                f, a, b = (
-                    constant(scale, like),
-                    constant(average_a, like),
-                    constant(average_b, like),
-                )
-                fold_(size, f, a, constant(1, like) / b, V, A, averaging)
+                fold_(size, scale, average_a, average_b, V, A, averaging)
+                f = constant(scale, like)
                 z1, z2, z3 = z1 * f, z2 * f, z3 * f
                 average_a, average_b, scale = 0.0, 1.0, 1.0
             slope = row_slope(rule, z, X.y[i], epsilon, row_size)
@@ -425,17 +416,13 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
                 loss += loss_sum(rule.loss, n_scores, scores, targets, epsilon)
             n_scores = 0
 
-    if rule.whole:
-        f, a, b = constant(scale, like), constant(average_a, like), constant(average_b, like)
-        fold_(size, f, a, constant(1, like) / b, V, A, averaging)
-        average_a, average_b, scale = 0.0, 1.0, 1.0
+    finish_(rule, state, size, scale, average_a, average_b, V, A, averaging)
     if blocked:
         unpack_(d, lanes, V, pointer(model.W))
         if averaging:
             unpack_(d, lanes, A, pointer(model.A))
     model.b[0], model.a[0] = bias, average_bias
-    state[T], state[SCALE], state[U] = t, scale, u
-    state[AVERAGE_A], state[AVERAGE_B] = average_a, average_b
+    state[T], state[U] = t, u
     state[SQUARES], state[ABSOLUTES] = squares, absolutes
     state[LOSS_SUM] += loss
     state[RATE] = eta

@@ -12,9 +12,9 @@ from fastnn.kernels.linear import (
     ETA,
     LOSS_SUM,
     RATE,
-    SCALE,
     T,
     U,
+    finish_,
     fold_,
     largest_slope,
     scheduled_rate,
@@ -70,12 +70,11 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
     averaging = model.A.size > 0
     smallest = smallest_scale(model.W.itemsize, averaging)
     steps = np.empty(n_out, model.W.dtype)
-    if rule.whole:
-        state[SCALE], state[U], state[AVERAGE_A], state[AVERAGE_B] = 1, 0, 0, 1
+    scale, average_a, average_b = 1.0, state[AVERAGE_A], state[AVERAGE_B]
     for n in range(start, stop):
         i = row_number(X, n)
         prefetch_ahead_(X, n, stop)
-        t, scale = state[T], state[SCALE]
+        t = state[T]
         eta = scheduled_rate(rule, state[ETA], t)
         for k in range(n_out):
             z = constant(scale, like) * row_dot(X, i, offset(V, k * d)) + constant(b[k], like)
@@ -96,11 +95,8 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
         if rule.decay:
             scale *= max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha)
             if scale < smallest:
-                a, one = constant(state[AVERAGE_A], like), constant(1, like)
-                f, o = constant(scale, like), one / constant(state[AVERAGE_B], like)
-                fold_(n_out * d, f, a, o, V, A, averaging)
-                state[AVERAGE_A], state[AVERAGE_B], scale = 0, 1, 1.0
-            state[SCALE] = scale
+                fold_(n_out * d, scale, average_a, average_b, V, A, averaging)
+                average_a, average_b, scale = 0.0, 1.0, 1.0
         counted = 0 < rule.average <= t
         number = t - rule.average + 1
         state[U] += rule.l1_ratio * eta * rule.alpha
@@ -110,16 +106,14 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
             if rule.fit_intercept:
                 b[k] += float(steps[k]) * rule.intercept_rate
             if counted:
-                row_add_(X, i, constant(-state[AVERAGE_A], like) * step, offset(A, k * d))
+                row_add_(X, i, constant(-average_a, like) * step, offset(A, k * d))
                 model.a[k] += (b[k] - model.a[k]) / number
             if rule.truncate:
                 u, f = constant(state[U], like), constant(scale, like)
                 row_truncate_(X, i, u, f, offset(V, k * d), offset(q, k * d))
         if counted:
             if number > 1:
-                state[AVERAGE_B] /= 1 - 1 / number
-            state[AVERAGE_A] += state[AVERAGE_B] * scale / number
+                average_b /= 1 - 1 / number
+            average_a += average_b * scale / number
         state[T], state[RATE] = t + 1, eta
-    if rule.whole:
-        f, a = constant(state[SCALE], like), constant(state[AVERAGE_A], like)
-        fold_(n_out * d, f, a, constant(1 / state[AVERAGE_B], like), V, A, averaging)
+    finish_(rule, state, n_out * d, scale, average_a, average_b, V, A, averaging)

@@ -51,6 +51,11 @@ def penalise_range_(rule, l2, size, W, gW):
     W, gW = vector(W, 0, size), vector(gW, 0, size)
     squares = constant(0, W[0])
     sizes = constant(0, W[0])
+    if rule.l1 == 0:  # the usual case, at a third of the time
+        for i in range(size):
+            squares += W[i] * W[i]
+            gW[i] += ridge * W[i]
+        return 0.5 * l2 * squares
     for i in range(size):
         squares += W[i] * W[i]
         sizes += abs(W[i])
