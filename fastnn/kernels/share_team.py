@@ -27,7 +27,6 @@ from fastnn.kernels.column_sums import column_sums_
 from fastnn.kernels.dense import (
     batch_backward_,
     batch_forward_,
-    batch_gradient_,
     sparse_forward_,
     sparse_gradient_,
 )
@@ -171,9 +170,11 @@ def first_gradient_(job, shares, share, batch):
         gW, gb = matrix(grads, 0, job.sizes[0], n), vector(grads, b, n)
         sparse_gradient_(job, batch.start, batch.stop, D, gW, gb, False)
     else:
-        batch_gradient_(
-            rows, job.sizes[0], n, batch.x, batch.x0, shares.delta, block, grads, 0, b, False
+        n_in = job.sizes[0]
+        gemm_tn_(
+            n_in, n, rows, batch.x, batch.x0, n_in, shares.delta, block, n, grads, 0, n, False
         )  # fmt: skip
+        column_sums_(rows, n, offset(shares.delta, block), None, offset(grads, b))
 
 
 @helper
