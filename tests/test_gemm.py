@@ -58,6 +58,7 @@ GUARD = 77.0  # fills the memory around a matrix, so that a stray write is seen
 rng = np.random.default_rng(7)
 SHAPES = [(0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (1, 1, 40), (1, 40, 1), (40, 1, 1)]
 SHAPES += [(m, n, 5) for m in range(1, 10) for n in (1, 2, 3, 4, 5, 8, 9, 16, 17, 31, 32, 33)]
+SHAPES += [(m, n, k) for m in (5, 16, 37) for n, k in ((2, 1), (1, 2), (1, 1))]
 SHAPES += [tuple(shape) for shape in rng.integers(1, 41, (150, 3))]
 if JIT:  # sums long enough to be cut, matrices larger than the scratch memory
     SHAPES += [(25, 50, 400), (26, 49, 800), (9, 3, 7000), (7000, 3, 9), (3, 40, 150)]

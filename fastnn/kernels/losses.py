@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastnn.kernels.elementary import exp, expm1, log, log1p, sigmoid, softplus
+from fastnn.kernels.elementary import exp, expm1, log, log1p, log_one_plus, sigmoid
 from fastnn.kernels.elementwise import map_
 from fastnn.kernels.jit import elementary, helper, scalar
 from fastnn.kernels.table import dispatch
@@ -256,7 +256,8 @@ def cross_entropy_of_probabilities_(batch, n_out, z, y, delta):
 def cross_entropy_of_two_(batch, z, y, delta):
     """Return `cross_entropy_` for two class numbers: the softmax of (0, s) is the sigmoid of s.
 
-    With ``s`` the score of the wrong class minus that of the right one, ``J = softplus(s)``.
+    With ``s`` the score of the wrong class minus that of the right one, ``J = softplus(s)``; both
+    are of ``e = exp(-|s|)``.
     """
     scores, labels = vector(z, 0, 2 * batch), vector(y, 0, batch)
     out = vector(delta, 0, 2 * batch)
@@ -264,8 +265,10 @@ def cross_entropy_of_two_(batch, z, y, delta):
     for r in range(batch):
         difference = scores[2 * r + 1] - scores[2 * r]
         s = -difference if labels[r] != 0 else difference
-        total += softplus(s)
-        wrong = sigmoid(s)
+        e = exp(-abs(s))
+        total += max(s, constant(0, s)) + log_one_plus(e)
+        one = constant(1, s)
+        wrong = (one if s >= 0 else e) / (one + e)
         first = wrong if labels[r] != 0 else -wrong
         out[2 * r] = first
         out[2 * r + 1] = -first

@@ -54,6 +54,11 @@ def _sums_of_lanes(f: VectorFunction, vectors: list) -> Any:
     return vectors[0]
 
 
+#: For so many columns of C, the lengths of sums too short to have vectors along them: those run
+#: along the rows of C, as in networks of one unit a layer.
+_SHORT = {1: (1, 2), 2: (1,)}
+
+
 def _dots(f: VectorFunction, n: int) -> None:
     """Emit ``c[i, j] = max(floor, start[i, j] + sum_p a[i, p] b[j, p])`` for ``n`` columns of c.
 
@@ -64,6 +69,28 @@ def _dots(f: VectorFunction, n: int) -> None:
     together = emit.lanes // n
     repeated = [lane % n for lane in range(emit.lanes)]
     floor = emit.spread(arg["floor"])
+
+    def finish(total: Any, first: Any, kept: Any) -> None:
+        """Store a vector of entries of C, the ``kept`` ones from number ``first``."""
+
+        def start() -> Any:
+            shared = b.icmp_signed("==", arg["start_row"], _I64(0))
+            row = emit.permute(emit.load(arg["start"], emit.first(_I64(n))), repeated)
+            own = f.choose(b.not_(shared), lambda: emit.load(f.at(arg["start"], first), kept), row)
+            return b.fadd(total, own)
+
+        total = f.choose(f.present(arg["start"]), start, total)
+        total = b.select(b.fcmp_ordered(">", floor, total), floor, total)
+
+        def gated() -> Any:
+            gate = emit.load(f.at(arg["gate"], first), kept)
+            return b.select(b.fcmp_ordered(">", gate, emit.zero), total, emit.zero)
+
+        emit.store(f.choose(f.present(arg["gate"]), gated, total), f.at(arg["c"], first), kept)
+
+    def some(count: Any) -> Any:
+        limit = _I64(emit.lanes)
+        return emit.first(b.select(b.icmp_signed("<", count, limit), count, limit))
 
     def group(i: Any, _: list) -> list:
         left = b.sub(arg["rows"], i)
@@ -83,31 +110,56 @@ def _dots(f: VectorFunction, n: int) -> None:
         sums = [emit.zero] * (together * n)
         p, *sums = f.loop(_I64(0), arg["k"], emit.lanes, sums, step)
         rest = b.sub(arg["k"], p)
-        some = b.icmp_signed(">", rest, _I64(0))
-        sums = f.choose_all(some, lambda: step(p, sums, emit.first(rest)), sums)
-        total = _sums_of_lanes(f, sums)
-
-        first = b.mul(i, _I64(n))
+        more = b.icmp_signed(">", rest, _I64(0))
+        sums = f.choose_all(more, lambda: step(p, sums, emit.first(rest)), sums)
+        kept = b.mul(left, _I64(n))
         fit = _I64(together * n)
-        some = b.mul(left, _I64(n))
-        kept = emit.first(b.select(b.icmp_signed("<", some, fit), some, fit))
-
-        def start() -> Any:
-            shared = b.icmp_signed("==", arg["start_row"], _I64(0))
-            row = emit.permute(emit.load(arg["start"], emit.first(_I64(n))), repeated)
-            own = f.choose(b.not_(shared), lambda: emit.load(f.at(arg["start"], first), kept), row)
-            return b.fadd(total, own)
-
-        total = f.choose(f.present(arg["start"]), start, total)
-        total = b.select(b.fcmp_ordered(">", floor, total), floor, total)
-
-        def gated() -> Any:
-            gate = emit.load(f.at(arg["gate"], first), kept)
-            return b.select(b.fcmp_ordered(">", gate, emit.zero), total, emit.zero)
-
-        emit.store(f.choose(f.present(arg["gate"]), gated, total), f.at(arg["c"], first), kept)
+        kept = emit.first(b.select(b.icmp_signed("<", kept, fit), kept, fit))
+        finish(_sums_of_lanes(f, sums), b.mul(i, _I64(n)), kept)
         return []
 
+    def along(k: int) -> Any:
+        """Return the body of a loop over vectors of rows, whose ``k`` numbers have no gaps."""
+        weights = [
+            [
+                emit.spread(b.load(f.at(arg["b"], b.mul(_I64(j), arg["b_row"]), _I64(p))))
+                for p in range(k)
+            ]
+            for j in range(n)
+        ]
+
+        def vector(i: Any, _: list) -> list:
+            a = []
+            for v in range(k):
+                at = b.add(b.mul(i, _I64(k)), _I64(v * emit.lanes))
+                a.append(
+                    emit.load(f.at(arg["a"], at), some(b.sub(b.mul(arg["rows"], _I64(k)), at)))
+                )
+            columns = [
+                _pick(f, a, [divmod(row * k + p, emit.lanes) for row in range(emit.lanes)])
+                for p in range(k)
+            ]
+            totals = []
+            for row in weights:
+                total = b.fmul(columns[0], row[0])
+                for x, w in zip(columns[1:], row[1:], strict=True):
+                    total = emit.multiply_add(x, w, total)
+                totals.append(total)
+            for v in range(n):
+                places = [divmod(v * emit.lanes + lane, n) for lane in range(emit.lanes)]
+                first = b.add(b.mul(i, _I64(n)), _I64(v * emit.lanes))
+                kept = some(b.sub(b.mul(arg["rows"], _I64(n)), first))
+                finish(_pick(f, totals, [(j, row) for row, j in places]), first, kept)
+            return []
+
+        return vector
+
+    for k in _SHORT.get(n, ()):
+        fits = b.icmp_signed("==", arg["k"], _I64(k))
+        with b.if_then(b.and_(fits, b.icmp_signed("==", arg["a_row"], _I64(k)))):
+            stop = b.add(arg["rows"], _I64(emit.lanes - 1))
+            f.loop(_I64(0), stop, emit.lanes, [], along(k))
+            b.ret_void()
     stop = b.add(arg["rows"], _I64(together - 1))
     f.loop(_I64(0), stop, together, [], group)
     b.ret_void()

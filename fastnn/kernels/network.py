@@ -26,6 +26,7 @@ from fastnn.kernels.dropout import (
     dropped_sparse_gradient_,
     undrop_,
 )
+from fastnn.kernels.gather import gather_rows_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.losses import loss_
 from fastnn.kernels.plan import row_number, row_weight
@@ -34,8 +35,6 @@ from fastnn.kernels.views import aligned, constant, matrix, offset, vector
 #: Rows that go through the network together: as many as have so few bytes of units that they stay
 #: in the nearest caches, if that is enough to keep the matrix products busy.
 CACHE, FEWEST, MOST = 96 * 1024, 32, 256
-#: Rows whose losses are summed together.  The sum over a batch is that of such parts, in order.
-PART = 32
 #: Every block of the workspace starts at a multiple of this many numbers, and has as many to spare.
 LINE = 16
 
@@ -100,11 +99,11 @@ def gather_(job, start, stop, a):
     if job.sparse or is_in_place(job):
         return
     width = job.sizes[0]
-    for r in range(stop - start):
-        x = vector(job.dense, row_number(job, start + r) * width, width)
-        row = vector(a, r * width, width)
-        for j in range(width):
-            row[j] = x[j]
+    if job.ordered:
+        gather_rows_(stop - start, width, offset(job.order, start), job.dense, a)
+        return
+    for i in range((stop - start) * width):
+        a[i] = job.dense[start * width + i]
 
 
 @helper
@@ -165,10 +164,7 @@ def targets_(job, start, stop, y):
         return y
     if not job.ordered:
         return offset(job.y, start * job.n_targets)
-    for r in range(stop - start):
-        i = job.order[start + r]
-        for k in range(job.n_targets):
-            y[r * job.n_targets + k] = job.y[i * job.n_targets + k]
+    gather_rows_(stop - start, job.n_targets, offset(job.order, start), job.y, y)
     return y
 
 
@@ -183,19 +179,6 @@ def evaluate_(job, start, stop, scale, work, delta):
 @helper
 def evaluate_rows_(job, start, stop, scale, scores, goal, gradient):
     """Return ``sum_i w_i J_i`` of rows by their scores and targets; write ``scale`` dJ/dz."""
-    n_out = job.sizes[job.n_layers]
-    total = 0.0
-    for r in range(0, stop - start, PART):
-        total += evaluate_part_(
-            job, start + r, min(start + r + PART, stop), scale,
-            offset(scores, r * n_out), offset(goal, r * job.n_targets), offset(gradient, r * n_out),
-        )  # fmt: skip
-    return total
-
-
-@helper
-def evaluate_part_(job, start, stop, scale, scores, goal, gradient):
-    """Return the loss of at most `PART` rows with their scores and targets; write ``gradient``."""
     batch = stop - start
     n_out = job.sizes[job.n_layers]
     parameter = constant(job.loss_parameter, gradient[0])

@@ -12,7 +12,7 @@ from fastnn.kernels.simd import Emitter, host_shape
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 #: Names of arguments that are integers, or numbers of the pointers' precision; all others are
-#: pointers, ``indices`` to int32.
+#: pointers, ``indices`` to int32, ``order`` to int64.
 _INTEGERS = (
     "count", "width", "n", "label", "rows", "columns", "blocks", "k",
     "a_row", "a_column", "b_row", "c_row", "start_row",
@@ -40,7 +40,7 @@ class VectorFunction:
         pointer = self.element.as_pointer()
         names = arguments.split()
         kinds = dict.fromkeys(_INTEGERS, _I64) | dict.fromkeys(_NUMBERS, self.element)
-        kinds["indices"] = _I32.as_pointer()
+        kinds |= {"indices": _I32.as_pointer(), "order": _I64.as_pointer()}
         signature = [kinds.get(argument, pointer) for argument in names]
         result = self.element if number else ir.VoidType()
         self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
@@ -175,19 +175,21 @@ class VectorFunction:
         return self.builder.extract_element(x, ir.IntType(32)(0))
 
 
-def call_codegen(emit_body: Any, arguments: str, number: bool = False) -> Any:
+def call_codegen(emit_body: Any, arguments: str, number: bool = False, like: Any = None) -> Any:
     """Return the codegen of an intrinsic that calls the emitted function.
 
-    ``arguments`` are its names in order; ``None`` for a pointer is the null one.
+    ``arguments`` are its names in order; ``None`` for a pointer is the null one.  The precision is
+    that of a pointer ``like``, by default the first.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        like = next(kind for kind in signature.args if isinstance(kind, types.CPointer))
+        pointers = [kind for kind in signature.args if isinstance(kind, types.CPointer)]
+        model = pointers[0] if like is None else like
         name = emit_body.__name__.strip("_")
-        function = VectorFunction(context, builder, like.dtype, name, arguments, number)
+        function = VectorFunction(context, builder, model.dtype, name, arguments, number)
         if not function.exists:
             emit_body(function)
-        null = ir.Constant(context.get_value_type(like), None)
+        null = ir.Constant(context.get_value_type(model), None)
         given = zip(signature.args, args, strict=True)
         values = [null if isinstance(kind, types.NoneType) else value for kind, value in given]
         result = builder.call(function.function, values)
