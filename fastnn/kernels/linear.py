@@ -26,6 +26,7 @@ import numpy as np
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.linear_losses import loss_slope, loss_sum, loss_value
 from fastnn.kernels.linear_row import (
+    block_of,
     borrow_data,
     prefetch_ahead_,
     row_add_,
@@ -310,23 +311,13 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     while n < stop:
         if blocked:
             count = min(BLOCK, stop - n)
-            last, end = n + count - 1, stop - 1
-            x0 = offset(X.dense, row_number(X, n) * d)
-            x1 = offset(X.dense, row_number(X, min(n + 1, last)) * d)
-            x2 = offset(X.dense, row_number(X, min(n + 2, last)) * d)
-            x3 = offset(X.dense, row_number(X, last) * d)
-            i0 = row_number(X, min(n + ahead, end))
-            i1 = row_number(X, min(n + ahead + 1, end))
-            i2 = row_number(X, min(n + ahead + 2, end))
-            i3 = row_number(X, min(n + ahead + 3, end))
-            prefetch_(X.y, i0)
-            prefetch_(X.y, i1)
-            prefetch_(X.y, i2)
-            prefetch_(X.y, i3)
-            p2, p3 = offset(X.dense, i2 * d), offset(X.dense, i3 * d)
-            block_products_(
-                d, x0, x1, x2, x3, offset(X.dense, i0 * d), offset(X.dense, i1 * d), V, products
-            )  # fmt: skip
+            x0, x1, x2, x3 = block_of(X, n, n + count - 1)
+            p0, p1, p2, p3 = block_of(X, n + ahead, stop - 1)
+            for r in range(BLOCK):
+                prefetch_(X.y, row_number(X, min(n + ahead + r, stop - 1)))
+                if X.ordered:  # so that the CPU knows by then in which page the row lies
+                    prefetch_(X.dense, row_number(X, min(n + ahead + BLOCK + r, stop - 1)) * d)
+            block_products_(d, x0, x1, x2, x3, p0, p1, V, products)
             z0, z1, z2, z3 = products[0], products[1], products[2], products[3]
             g1, g2, g3 = products[4], products[5], products[6]
             h2, h3, k3 = products[7], products[8], products[9]

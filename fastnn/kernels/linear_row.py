@@ -71,6 +71,17 @@ def row_number(X, t):
 
 
 @helper
+def block_of(X, t, last):
+    """Return the four dense rows visited from time ``t`` on; after ``last`` that one again."""
+    return (
+        offset(X.dense, row_number(X, min(t, last)) * X.d),
+        offset(X.dense, row_number(X, min(t + 1, last)) * X.d),
+        offset(X.dense, row_number(X, min(t + 2, last)) * X.d),
+        offset(X.dense, row_number(X, min(t + 3, last)) * X.d),
+    )
+
+
+@helper
 def row_dot(X, i, W):
     """Return ``x_i . W``."""
     total = constant(0, W[0])
