@@ -76,6 +76,34 @@ def test_ratio_of_twice_the_work(monkeypatch):
     assert measure.ratio(lambda: work(5), work(1)) == 3
 
 
+def test_calls_on_cold_caches_do_not_count(monkeypatch):
+    """Nor the first ones: here both are the shortest, and the seventh call loses its core."""
+    measure = module("measure")
+    costs = [1.0] * 4 + [9.0] * 2 + [1.0] * 5 + [8.0] * 9
+    called, now = itertools.count(), [0.0]
+
+    def call():
+        now[0] += costs[next(called)]
+
+    monkeypatch.setattr(measure.time, "process_time", lambda: now[0])
+    monkeypatch.setattr(measure, "LONG", 1e9)
+    monkeypatch.setattr(measure, "_switches", lambda: int(sum(costs[:6]) < now[0]))
+    assert measure._shortest(call) == (8.0, True)
+    assert next(called) == 12
+    monkeypatch.setattr(measure, "_switches", lambda: now[0])  # in every call
+    monkeypatch.setattr(measure, "LONG", 20.0)
+    assert measure._shortest(call) == (8.0, False)
+
+
+def test_forks_that_differ_are_followed_by_more(monkeypatch):
+    measure = module("measure")
+    for ratios, forks in (([1.0] * 20, measure.FORKS), ([1.0, 2.0] * 20, measure.MORE_FORKS)):
+        left = iter([None, *ratios])  # the first one compiles
+        monkeypatch.setattr(measure, "_forked", lambda *_, left=left: next(left))
+        assert 1 <= measure.ratio(None, None) <= 2
+        assert len(list(left)) == len(ratios) - forks
+
+
 def test_a_job_that_fails_in_a_fork_fails(monkeypatch):
     measure = module("measure")
     monkeypatch.setattr(measure, "_ratio_of_rounds", lambda *_: 1 / 0)

@@ -21,11 +21,10 @@ def quietly(job):
 
 
 class _Fit:
-    """A fit, its time over scikit-learn's, and the error of a longer one on rows not seen."""
+    """A fit, and the error of a longer one on rows not seen."""
 
     def setup(self, *parameters):
         self.ours = available(f"fastnn:{self.name}")
-        self.peer = available(f"{self.peer_module}:{self.name}")
         X, y = self.data(*parameters)
         self.X, self.y = measure.Movable(X), measure.Movable(y)
         self.options = self.arguments(*parameters)
@@ -37,12 +36,6 @@ class _Fit:
 
     def time_fit(self, *parameters):
         self.job()
-
-    def track_fit_over_sklearn(self, *parameters):
-        model, X, y = self.peer(**self.options), self.X.array, self.y.array
-        return measure.ratio(self.prepare, lambda: quietly(lambda: model.fit(X, y)))
-
-    track_fit_over_sklearn.unit = PEER
 
     def longer(self, *parameters):
         """Return a model of five iterations on half of the rows, and the other half."""
@@ -58,8 +51,15 @@ class _Fit:
     track_error.unit = "share of wrong classes"
 
 
-class _Probabilities:
-    """The loss beside the error, of estimators with probabilities."""
+class _Classifier(_Fit):
+    """A fit of a classifier that scikit-learn has too, and the log loss beside the error."""
+
+    def track_fit_over_sklearn(self, *parameters):
+        peer = available(f"{self.peer_module}:{self.name}")
+        model, X, y = peer(**self.options), self.X.array, self.y.array
+        return measure.ratio(self.prepare, lambda: quietly(lambda: model.fit(X, y)))
+
+    track_fit_over_sklearn.unit = PEER
 
     def track_log_loss(self, *parameters):
         model, X, y = self.longer(*parameters)
@@ -69,14 +69,14 @@ class _Probabilities:
     track_log_loss.unit = "nats, on rows not seen"
 
 
-class _Linear(_Fit):
+class _Linear(_Classifier):
     name, peer_module = "SGDClassifier", "sklearn.linear_model"
 
     def arguments(self, features):
         return {"loss": "log_loss", "max_iter": 1, "tol": None, "random_state": 0}
 
 
-class Linear(_Probabilities, _Linear):
+class Linear(_Linear):
     """One epoch of `SGDClassifier` on dense rows."""
 
     rows_of = {20: 4_000, 100: 2_000, 784: 400}
@@ -92,23 +92,43 @@ class Linear(_Probabilities, _Linear):
     track_fit_over_memory_pass.unit = "x reading its rows 5 times"
 
 
-class LinearLosses(_Linear):
-    """One epoch of `SGDClassifier` on 4000 rows of 20 features, for every linear loss."""
+class LinearLosses(_Fit):
+    """One epoch of SGD on 4000 rows of 20 features, for every linear loss.
+
+    Where the loss takes no labels, `SGDRegressor` learns 0 and 1.
+    """
 
     params = [LINEAR_LOSSES]
     param_names = ["loss"]
+
+    def setup(self, loss):
+        row = available("fastnn.kernels.linear_losses:TABLE").get(loss)
+        if row is None:
+            raise NotImplementedError(f"no {loss!r}")
+        labels = getattr(row, "labels", (-1, 1)) is not None
+        self.name = "SGDClassifier" if labels else "SGDRegressor"
+        super().setup(loss)
 
     def data(self, loss):
         return classes(20, 2, 4_000)
 
     def arguments(self, loss):
-        row = available("fastnn.kernels.linear_losses:TABLE").get(loss)
-        if row is None:
-            raise NotImplementedError(f"no {loss!r}")
-        return {**super().arguments(20), "loss": loss, "eta0": 1e-3, "learning_rate": "constant"}
+        rate = {"eta0": 1e-3, "learning_rate": "constant"}
+        return {"loss": loss, "max_iter": 1, "tol": None, "random_state": 0, **rate}
+
+    def track_fit_over_memory_pass(self, loss):
+        return measure.ratio(self.prepare, reference.memory_pass(self.X.array, passes=20))
+
+    track_fit_over_memory_pass.unit = "x reading its rows 20 times"
+
+    def track_error(self, loss):
+        model, X, y = self.longer(loss)
+        return error_rate(model.predict(X) > 0.5, y == 1)
+
+    track_error.unit = "share of wrong classes"
 
 
-class Sparse(_Probabilities, _Linear):
+class Sparse(_Linear):
     """One epoch of `SGDClassifier` on rows of 1000 features, 20 of them not 0."""
 
     params = [[1_000]]
@@ -126,7 +146,7 @@ def sparse_classes(n_features):
     return X, (X @ rng.standard_normal(n_features) > 0).astype(int)
 
 
-class Logistic(_Probabilities, _Fit):
+class Logistic(_Classifier):
     """`LogisticRegression` by L-BFGS, or five epochs of SAGA with an L1 penalty; dense and CSR."""
 
     name, peer_module = "LogisticRegression", "sklearn.linear_model"
@@ -141,7 +161,7 @@ class Logistic(_Probabilities, _Fit):
         return {"solver": solver, "random_state": 0, **penalty}
 
 
-class MultiLayer(_Probabilities, _Fit):
+class MultiLayer(_Classifier):
     """Two epochs of `MLPClassifier` with Adam and batches of 200."""
 
     name, peer_module = "MLPClassifier", "sklearn.neural_network"
