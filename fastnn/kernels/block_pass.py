@@ -14,6 +14,7 @@ the block after, line by line between the arithmetic: if asked for all at once, 
 up until they have come.
 """
 
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -25,6 +26,8 @@ from fastnn.kernels.vector_function import VectorFunction, call_codegen
 _I64 = ir.IntType(64)
 #: Vectors of a panel.
 VECTORS = 2
+#: Rows of a panel that are visited side by side, lest the changes of one wait for each other.
+PAIR = 2
 
 
 def _rows(shape: Shape) -> int:
@@ -36,13 +39,16 @@ def _visit(f: VectorFunction, vectors: int, change: bool, multiply: bool) -> Non
     """Emit the pass over a panel of some vectors, or one half of it."""
     b, arg, emit = f.builder, f.args, f.emit
     rows = range(_rows(f.shape))
+    pair = range(PAIR)
     # LLVM would keep an address for each row of X, more than there are registers; through an empty
     # assembly statement it cannot.
     same = ir.FunctionType(arg["W"].type, [arg["W"].type])
 
-    def numbers(base: Any, j: Any) -> list:
-        place = b.asm(same, "", "=r,0", [f.at(base, j)], True)
-        return [emit.spread(b.load(f.at(place, b.mul(arg["n"], _I64(r))))) for r in rows]
+    def number(base: Any, r: int, u: int) -> Any:
+        return emit.spread(b.load(f.at(base, b.mul(arg["n"], _I64(r)), _I64(u))))
+
+    def hidden(base: Any, j: Any) -> Any:
+        return b.asm(same, "", "=r,0", [f.at(base, j)], True)
 
     def places(base: Any) -> list:
         return [f.at(base, b.mul(arg["width"], _I64(r))) for r in rows]
@@ -51,21 +57,31 @@ def _visit(f: VectorFunction, vectors: int, change: bool, multiply: bool) -> Non
     minus = [[b.fneg(step) for step in row] for row in steps]
     start = [z for place in places(arg["Z"]) for z in f.load(place, vectors)] if multiply else []
 
-    def row(j: Any, sums: list) -> list:
-        place = f.at(arg["W"], b.mul(j, _I64(vectors * emit.lanes)))
-        W = f.load(place, vectors)
+    def some(j: Any, sums: list) -> list:
+        at = [
+            f.at(arg["W"], b.mul(b.add(j, _I64(u)), _I64(vectors * emit.lanes))) for u in pair
+        ]
+        W = [f.load(place, vectors) for place in at]
         for name in ("p0", "p1"):
             emit.prefetch(f.at(arg[name], j))
         if change:
-            for x, step in zip(numbers(arg["before"], j), minus, strict=True):
-                W = [emit.multiply_add(x, s, w) for s, w in zip(step, W, strict=True)]
-            f.store(W, place)
+            before = hidden(arg["before"], j)
+            for r, u in product(rows, pair):
+                x = number(before, r, u)
+                W[u] = [emit.multiply_add(x, s, w) for s, w in zip(minus[r], W[u], strict=True)]
+            for place, values in zip(at, W, strict=True):
+                f.store(values, place)
         if not multiply:
             return []
-        pairs = [(x, w) for x in numbers(arg["X"], j) for w in W]
-        return [emit.multiply_add(x, w, z) for (x, w), z in zip(pairs, sums, strict=True)]
+        X, Z = hidden(arg["X"], j), list(sums)
+        for u, r in product(pair, rows):
+            x = number(X, r, u)
+            for v, w in enumerate(W[u]):
+                z = r * vectors + v
+                Z[z] = emit.multiply_add(x, w, Z[z])
+        return Z
 
-    Z = f.loop(_I64(0), arg["count"], 1, start, row)[1:]
+    Z = f.loop(_I64(0), arg["count"], PAIR, start, some)[1:]
     for r, place in enumerate(places(arg["Z"]) if multiply else []):
         f.store(Z[r * vectors : (r + 1) * vectors], place)
 
@@ -123,7 +139,8 @@ if JIT:
     ) -> Any:
         """Write ``W_j -= sum_s before_sj step_s``, then ``Z_t += sum_j X_tj W_j``.
 
-        W is ``count`` rows of a panel of one vector or of `VECTORS`, ``columns`` numbers.  The rows
+        W is ``count`` rows, a multiple of `PAIR`, of a panel of one vector or of `VECTORS`,
+        ``columns`` numbers.  The rows
         of X are ``n`` apart, those of steps and Z ``width``.  None for ``before`` leaves W, None
         for X leaves Z.  Asks for ``count`` numbers from ``p0`` and ``p1``.
         """

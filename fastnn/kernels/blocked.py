@@ -17,7 +17,7 @@ One pass over ``W`` makes both the change that a block leaves and the products o
 
 from typing import Any, NamedTuple
 
-from fastnn.kernels.block_pass import VECTORS, advance_, products_
+from fastnn.kernels.block_pass import PAIR, VECTORS, advance_, products_
 from fastnn.kernels.jit import helper, scalar
 from fastnn.kernels.packed import SUMS, bias_update_, padded, turns
 from fastnn.kernels.plan import row_number
@@ -43,9 +43,9 @@ class Blocks(NamedTuple):
     ----------
     rows, most : int
         Rows of a block; and for how many there is room.
-    lanes, line, pitch, width : int
-        Numbers of a vector and of a cache line; from a row of ``X`` to the next; of a row of ``Z``
-        and of ``steps``.
+    lanes, line, pitch, deep, width : int
+        Numbers of a vector and of a cache line; from a row of ``X`` to the next; of a column of a
+        panel; of a row of ``Z`` and of ``steps``.
     W, V
         The layer's weights and velocities, panel by panel.
     X, before
@@ -66,6 +66,7 @@ class Blocks(NamedTuple):
     lanes: int
     line: int
     pitch: int
+    deep: int
     width: int
     W: Any
     V: Any
@@ -103,15 +104,15 @@ def block_size(n_in, width, most, lanes, momentum):
     matrices = 2 if momentum else 1
     pairs = padded(most * most, lanes)
     across = 2 * row_pitch(n_in, lanes) + 4 * width + POWER
-    return matrices * n_in * width + most * across + pairs + POWER
+    return matrices * padded(n_in, PAIR) * width + most * across + pairs + POWER
 
 
 @helper
 def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     """Return the `Blocks` in `block_size` numbers."""
-    pitch = row_pitch(n_in, lanes)
-    V = offset(memory, n_in * width if momentum else 0)
-    X = offset(V, n_in * width)
+    pitch, deep = row_pitch(n_in, lanes), padded(n_in, PAIR)
+    V = offset(memory, deep * width if momentum else 0)
+    X = offset(V, deep * width)
     before = offset(X, most * pitch)
     Z = offset(before, most * pitch)
     drift = offset(Z, most * width)
@@ -120,7 +121,7 @@ def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     gram = offset(pushes, most * width)
     powers = offset(gram, padded(most * most, lanes))
     return Blocks(
-        rows, most, lanes, LINE_BYTES // itemsize, pitch, width, memory, V, X, before, Z, drift,
+        rows, most, lanes, LINE_BYTES // itemsize, pitch, deep, width, memory, V, X, before, Z, drift,
         steps, pushes, gram, powers,
     )  # fmt: skip
 
@@ -130,7 +131,7 @@ def pack_panels_(blocks, n_in, n_out, values, out):
     """Copy a matrix (n_in, n_out) to its panels."""
     for j in range(n_in):
         for k in range(0, n_out, blocks.lanes):
-            place = panel_place(blocks, n_in, j, k)
+            place = panel_place(blocks, j, k)
             copy_(min(blocks.lanes, n_out - k), offset(values, j * n_out + k), offset(out, place))
 
 
@@ -139,17 +140,17 @@ def unpack_panels_(blocks, n_in, n_out, values, out):
     """Copy panels back to their matrix."""
     for j in range(n_in):
         for k in range(0, n_out, blocks.lanes):
-            place = panel_place(blocks, n_in, j, k)
+            place = panel_place(blocks, j, k)
             row = vector(out, j * n_out + k, min(blocks.lanes, n_out - k))
             for i in range(row.size):
                 row[i] = values[place + i]
 
 
 @scalar
-def panel_place(blocks, n_in, j, k):
+def panel_place(blocks, j, k):
     """Return where row ``j`` of the vector of column ``k`` stands among the panels."""
     panel = k - k % (VECTORS * blocks.lanes)
-    return panel * n_in + j * panel_columns(blocks, panel) + k - panel
+    return panel * blocks.deep + j * panel_columns(blocks, panel) + k - panel
 
 
 @scalar
@@ -217,12 +218,12 @@ def clear_(x, size):
 
 
 @helper
-def fade_(blocks, n_in, descent, n_before):
+def fade_(blocks, descent, n_before):
     """Multiply the weights and velocities by ``M^n_before``."""
     ww, wv, vw, vv, _, _ = power_(blocks, n_before)
-    W = vector(blocks.W, 0, n_in * blocks.width)
+    W = vector(blocks.W, 0, blocks.deep * blocks.width)
     if descent.momentum:
-        V = vector(blocks.V, 0, n_in * blocks.width)
+        V = vector(blocks.V, 0, blocks.deep * blocks.width)
         for i in range(W.size):
             w, v = W[i], V[i]
             W[i] = ww * w + wv * v
@@ -239,13 +240,13 @@ def pass_(job, blocks, momentum, n_before, size, before, X, following, stop):
     Asks for the rows ``following`` to ``stop`` of the order, two to a panel.
     """
     n_in, width = job.sizes[0], blocks.width
-    for p in range(0, n_in, SLICE):
-        count = min(SLICE, n_in - p)
+    for p in range(0, blocks.deep, SLICE):
+        count = min(SLICE, blocks.deep - p)
         old, new = only_if(n_before > 0, offset(before, p)), only_if(size > 0, offset(X, p))
         t = following
         for k in range(0, width, VECTORS * blocks.lanes):
             columns = panel_columns(blocks, k)
-            at = k * n_in + p * columns
+            at = k * blocks.deep + p * columns
             p0 = offset(job.dense, row_number(job, min(t, stop - 1)) * n_in + p)
             p1 = offset(job.dense, row_number(job, min(t + 1, stop - 1)) * n_in + p)
             t += 2
@@ -315,7 +316,7 @@ def turn_(job, blocks, descent, b, number, n_before, start, size, stop):
     if n_before > 0:
         settle_(blocks, descent, n_before, b)
         if fades(descent):
-            fade_(blocks, n_in, descent, n_before)
+            fade_(blocks, descent, n_before)
     gather_rows_(job, blocks, start, size, X)
     clear_(blocks.Z, blocks.most * blocks.width)
     if descent.momentum:
