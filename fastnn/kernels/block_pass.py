@@ -58,9 +58,7 @@ def _visit(f: VectorFunction, vectors: int, change: bool, multiply: bool) -> Non
     start = [z for place in places(arg["Z"]) for z in f.load(place, vectors)] if multiply else []
 
     def some(j: Any, sums: list) -> list:
-        at = [
-            f.at(arg["W"], b.mul(b.add(j, _I64(u)), _I64(vectors * emit.lanes))) for u in pair
-        ]
+        at = [f.at(arg["W"], b.mul(b.add(j, _I64(u)), _I64(vectors * emit.lanes))) for u in pair]
         W = [f.load(place, vectors) for place in at]
         for name in ("p0", "p1"):
             emit.prefetch(f.at(arg[name], j))
@@ -104,7 +102,7 @@ def _advance(f: VectorFunction) -> None:
 
 
 def _products(f: VectorFunction) -> None:
-    """Emit ``out = start - sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ..."""
+    """Emit ``out = -sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ..."""
     b, arg, emit = f.builder, f.args, f.emit
     rows = range(_rows(f.shape))
     pairs = [(s, t) for t in rows for s in range(t)]
@@ -115,10 +113,9 @@ def _products(f: VectorFunction) -> None:
         return [emit.multiply_add(X[s], X[t], total) for (s, t), total in each]
 
     sums = f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero] * len(pairs), column)[1:]
-    start = emit.spread(arg["change"])
     for first in range(0, len(pairs), emit.lanes):
         total = f.sum_each(sums[first : first + emit.lanes])
-        emit.store(b.fsub(start, total), f.at(arg["out"], _I64(first)))
+        emit.store(b.fneg(total), f.at(arg["out"], _I64(first)))
     b.ret_void()
 
 
@@ -149,13 +146,13 @@ if JIT:
         return signature, call_codegen(_advance, "columns count n width before steps W X Z p0 p1")
 
     @intrinsic
-    def products_(typing: Any, width: Any, n: Any, change: Any, X: Any, out: Any) -> Any:
-        """Write ``change - sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ...
+    def products_(typing: Any, width: Any, n: Any, X: Any, out: Any) -> Any:
+        """Write ``-sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ...
 
         The rows of X are ``n`` apart, and zero from their end to ``width``.
         """
-        signature = types.void(types.intp, types.intp, X.dtype, X, out)
-        return signature, call_codegen(_products, "width n change X out")
+        signature = types.void(types.intp, types.intp, X, out)
+        return signature, call_codegen(_products, "width n X out")
 
 else:
     _ROWS = 3
@@ -175,8 +172,8 @@ else:
         for t in range(_ROWS if X is not None else 0):
             Z[t * width : t * width + columns] += X[t * n : t * n + count] @ W
 
-    def products_(width: int, n: int, change: Any, X: Any, out: Any) -> None:
-        """Write ``change - sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ..."""
+    def products_(width: int, n: int, X: Any, out: Any) -> None:
+        """Write ``-sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ..."""
         pairs = [(s, t) for t in range(_ROWS) for s in range(t)]
         for i, (s, t) in enumerate(pairs):
-            out[i] = change - X[s * n : s * n + width] @ X[t * n : t * n + width]
+            out[i] = -X[s * n : s * n + width] @ X[t * n : t * n + width]

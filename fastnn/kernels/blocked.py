@@ -9,7 +9,8 @@ from it as ``q g_s``; ``q`` is (1, 1), of Nesterov's momentum (1 + mu, 1).  So a
 
 where ``X W``, ``X V`` and all ``x_s . x_t`` are matrix products over the block, as is the change
 that it makes in the end.  They run many times faster than the same arithmetic row by row.
-Plain SGD has no ``V``, and ``M`` is what the penalty leaves of a weight.
+Plain SGD has no ``V``, and ``M`` is what the penalty leaves of a weight.  Where M is 1 the biases
+are one more row of ``W``, and 1 one more number of a row ``x``; else they change row by row.
 
 One pass over ``W`` makes both the change that a block leaves and the products of the next block
 (`block_pass`).
@@ -19,9 +20,9 @@ from typing import Any, NamedTuple
 
 from fastnn.kernels.block_pass import PAIR, VECTORS, advance_, products_
 from fastnn.kernels.jit import helper, scalar
-from fastnn.kernels.packed import SUMS, bias_update_, padded, turns
+from fastnn.kernels.packed import SUMS, padded, turns
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.row import combine_, copy_, subtract_
+from fastnn.kernels.row import combine_, copy_
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.views import LINE_BYTES, constant, offset, only_if, vector
 
@@ -51,12 +52,11 @@ class Blocks(NamedTuple):
     X, before
         The rows of this block and of the last one.
     Z, drift
-        ``x_t W`` and ``x_t V``.  Where what a step has changed stays as it is (not `fades`), Z
-        has the biases in it.
+        ``x_t W`` and ``x_t V``.
     steps, pushes
         The step of each row; and in the end those that V is to make.
     gram
-        ``-x_s . x_t`` of all s < t, row by row; -1 more where Z has the biases in it.
+        ``-x_s . x_t`` of all s < t, row by row.
     powers
         Of each t: ``M^t`` by rows, then ``M^t q``; `POWER` numbers.
     """
@@ -95,7 +95,7 @@ def block_rows(n_in, n_out, lanes, itemsize, momentum, most):
 @scalar
 def row_pitch(n_in, lanes):
     """Return the distance between rows: an odd number of vectors, lest they share a few places."""
-    return padded(n_in, 2 * lanes) + lanes
+    return padded(n_in + 1, 2 * lanes) + lanes
 
 
 @helper
@@ -104,13 +104,13 @@ def block_size(n_in, width, most, lanes, momentum):
     matrices = 2 if momentum else 1
     pairs = padded(most * most, lanes)
     across = 2 * row_pitch(n_in, lanes) + 4 * width + POWER
-    return matrices * padded(n_in, PAIR) * width + most * across + pairs + POWER
+    return matrices * padded(n_in + 1, PAIR) * width + most * across + pairs + POWER
 
 
 @helper
 def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     """Return the `Blocks` in `block_size` numbers."""
-    pitch, deep = row_pitch(n_in, lanes), padded(n_in, PAIR)
+    pitch, deep = row_pitch(n_in, lanes), padded(n_in + 1, PAIR)
     V = offset(memory, deep * width if momentum else 0)
     X = offset(V, deep * width)
     before = offset(X, most * pitch)
@@ -121,8 +121,8 @@ def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     gram = offset(pushes, most * width)
     powers = offset(gram, padded(most * most, lanes))
     return Blocks(
-        rows, most, lanes, LINE_BYTES // itemsize, pitch, deep, width, memory, V, X, before, Z, drift,
-        steps, pushes, gram, powers,
+        rows, most, lanes, LINE_BYTES // itemsize, pitch, deep, width,
+        memory, V, X, before, Z, drift, steps, pushes, gram, powers,
     )  # fmt: skip
 
 
@@ -144,6 +144,20 @@ def unpack_panels_(blocks, n_in, n_out, values, out):
             row = vector(out, j * n_out + k, min(blocks.lanes, n_out - k))
             for i in range(row.size):
                 row[i] = values[place + i]
+
+
+@helper
+def pack_biases_(blocks, n_in, b):
+    """Copy the biases to their row of ``W``."""
+    for k in range(0, blocks.width, blocks.lanes):
+        copy_(blocks.lanes, offset(b, k), offset(blocks.W, panel_place(blocks, n_in, k)))
+
+
+@helper
+def unpack_biases_(blocks, n_in, b):
+    """Copy the biases back."""
+    for k in range(0, blocks.width, blocks.lanes):
+        copy_(blocks.lanes, offset(blocks.W, panel_place(blocks, n_in, k)), offset(b, k))
 
 
 @scalar
@@ -190,12 +204,13 @@ def power_(blocks, t):
 
 
 @helper
-def gather_rows_(job, blocks, start, size, X):
-    """Copy ``size`` rows from ``start`` of the order to ``X``."""
+def gather_rows_(job, blocks, start, size, one, X):
+    """Copy ``size`` rows from ``start`` of the order to ``X``, each with ``one`` at its end."""
     n_in = job.sizes[0]
     for r in range(size):
         row = offset(job.dense, row_number(job, start + r) * n_in)
         copy_(n_in, row, offset(X, r * blocks.pitch))
+        X[r * blocks.pitch + n_in] = one
 
 
 @helper
@@ -277,54 +292,39 @@ def correct_(blocks, descent, r, b, z):
 
 
 @helper
-def record_(packed, blocks, descent, r, step, b):
-    """Keep the step of row ``r`` for the rows after it."""
-    copy_(blocks.width, step, offset(blocks.steps, r * blocks.width))
-    if fades(descent):
-        bias_update_(packed, 0, blocks.width, descent, step, b)
-
-
-@helper
-def settle_(blocks, descent, size, b):
+def discount_(blocks, size):
     """Turn the steps of a block into what is left of each at its end, for ``W`` and for ``V``."""
-    at, idle = size * blocks.width, (blocks.most - size) * blocks.width
-    clear_(offset(blocks.steps, at), idle)
-    clear_(offset(blocks.pushes, at), idle)
     for s in range(size):
-        step_row = offset(blocks.steps, s * blocks.width)
-        if fades(descent):
-            step = vector(step_row, 0, blocks.width)
-            push = vector(blocks.pushes, s * blocks.width, blocks.width)
-            _, _, _, _, for_step, for_push = power_(blocks, size - 1 - s)
-            for k in range(step.size):
-                push[k] = for_push * step[k]
-                step[k] *= for_step
-        else:
-            subtract_(blocks.width, step_row, b)
+        step = vector(blocks.steps, s * blocks.width, blocks.width)
+        push = vector(blocks.pushes, s * blocks.width, blocks.width)
+        _, _, _, _, for_step, for_push = power_(blocks, size - 1 - s)
+        for k in range(step.size):
+            push[k] = for_push * step[k]
+            step[k] *= for_step
 
 
 @helper
-def turn_(job, blocks, descent, b, number, n_before, start, size, stop):
+def turn_(job, blocks, descent, number, n_before, start, size, stop):
     """End a block of ``n_before`` rows and begin block ``number``, of ``size`` rows from ``start``.
 
     Either may be empty.  Rows from ``stop`` are not to be asked for.
     """
-    n_in, like = job.sizes[0], b[0]
+    n_in, like = job.sizes[0], blocks.Z[0]
     X, before = blocks.X, blocks.before
     if number & 1:
         X, before = before, X
-    if n_before > 0:
-        settle_(blocks, descent, n_before, b)
-        if fades(descent):
-            fade_(blocks, descent, n_before)
-    gather_rows_(job, blocks, start, size, X)
+    if 0 < n_before < blocks.most:
+        at, idle = n_before * blocks.width, (blocks.most - n_before) * blocks.width
+        clear_(offset(blocks.steps, at), idle)
+        clear_(offset(blocks.pushes, at), idle)
+    if n_before > 0 and fades(descent):
+        discount_(blocks, n_before)
+        fade_(blocks, descent, n_before)
+    one = constant(0 if fades(descent) else 1, like)
+    gather_rows_(job, blocks, start, size, one, X)
     clear_(blocks.Z, blocks.most * blocks.width)
     if descent.momentum:
         clear_(blocks.drift, blocks.most * blocks.width)
-    biases = 0 if fades(descent) else 1
-    if not fades(descent):
-        for r in range(size):
-            copy_(blocks.width, b, offset(blocks.Z, r * blocks.width))
     if n_before + size > 0:
         pass_(job, blocks, descent.momentum, n_before, size, before, X, start + size, stop)
-    products_(padded(n_in, blocks.lanes), blocks.pitch, constant(-biases, like), X, blocks.gram)
+    products_(padded(n_in + 1, blocks.lanes), blocks.pitch, X, blocks.gram)

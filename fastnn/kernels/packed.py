@@ -181,10 +181,16 @@ def layer_forward_(job, params, packed, l, x):
 
 
 @scalar
-def layer_update_(job, params, packed, l, descent, x):
+def step_of(packed, l, first):
+    """Return the step of the units of layer ``l``; that of layer 1 is at ``first``."""
+    return first if l == 1 else offset(packed.step, packed.units[l])
+
+
+@scalar
+def layer_update_(job, params, packed, l, descent, x, first):
     """Change a layer's weights by the gradient ``x^T step`` of one row, its biases by ``step``."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
-    W, step = weights_of(job, params, packed, l), offset(packed.step, packed.units[l + 1])
+    W, step = weights_of(job, params, packed, l), step_of(packed, l + 1, first)
     count, width, left, right = n_in, padded(n_out, packed.lanes), x, step
     if packed.turned[l]:
         count, width, left, right = n_out, padded(n_in, packed.lanes), step, x
@@ -215,11 +221,11 @@ def bias_update_(packed, l, width, descent, step, b):
 
 
 @scalar
-def layer_backward_(job, params, packed, l):
+def layer_backward_(job, params, packed, l, first):
     """Write ``step W^T`` of a layer to the units below."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
     W = weights_of(job, params, packed, l)
-    step, below = offset(packed.step, packed.units[l + 1]), offset(packed.step, packed.units[l])
+    step, below = step_of(packed, l + 1, first), step_of(packed, l, first)
     if packed.turned[l]:
         combine_(n_out, padded(n_in, packed.lanes), step, W, None, below)
     else:
@@ -239,8 +245,8 @@ def later_layers_(job, params, packed, last):
 
 
 @scalar
-def later_layers_update_(job, params, packed, descent, last):
-    """Hand the output's step down to the first layer's, and update the layers above that.
+def later_layers_update_(job, params, packed, descent, last, first):
+    """Hand the output's step down to layer 1, at ``first``, and update the layers above that.
 
     Those above ``last`` have been updated, and have handed theirs down.
     """
@@ -248,7 +254,8 @@ def later_layers_update_(job, params, packed, descent, last):
         l = job.n_layers - 1 - down
         n_in, at = job.sizes[l], packed.units[l]
         if l <= last:
-            layer_backward_(job, params, packed, l)
-        deactivate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a, packed.step)
+            layer_backward_(job, params, packed, l, first)
+        z, a, step = offset(packed.z, at), offset(packed.a, at), step_of(packed, l, first)
+        deactivate_whole_(job.activations[l - 1], n_in, 0, z, a, step)
         if l <= last:
-            layer_update_(job, params, packed, l, descent, offset(packed.a, at))
+            layer_update_(job, params, packed, l, descent, a, first)

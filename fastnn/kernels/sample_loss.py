@@ -9,7 +9,7 @@ from fastnn.kernels.elementwise import map_whole_
 from fastnn.kernels.jit import scalar
 from fastnn.kernels.losses import CODES, loss_
 from fastnn.kernels.output_row import output_step_
-from fastnn.kernels.packed import padded
+from fastnn.kernels.packed import padded, step_of
 from fastnn.kernels.plan import row_weight
 from fastnn.kernels.row import residual_, shift_
 from fastnn.kernels.views import constant, offset
@@ -22,20 +22,20 @@ ENOUGH = 1e200
 
 
 @scalar
-def sample_loss_(job, packed, i, rate):
+def sample_loss_(job, packed, i, rate, first):
     """Return ``(value, factor)`` of a scored row: ``w_i J_i = value + loss_scale * log(factor)``.
 
-    Writes the output's ``step = rate * w_i * dJ/dz``.
+    Writes the output's ``step = rate * w_i * dJ/dz``, which is at ``first`` where layer 1 is it.
     """
-    n_out, at = job.sizes[job.n_layers], packed.units[job.n_layers]
-    z, step = offset(packed.z, at), offset(packed.step, at)
+    n_out, z = job.sizes[job.n_layers], offset(packed.z, packed.units[job.n_layers])
+    step = step_of(packed, job.n_layers, first)
     y = offset(job.y, i * job.n_targets)
     weight = job.loss_scale * row_weight(job, i)
     scale = constant(rate * weight, z[0])
     if job.loss == CROSS_ENTROPY and job.n_targets == 1:
         width, label = padded(n_out, packed.lanes), int(y[0])
         # The maximum is seldom needed, and on the way from one row to the next it takes long.
-        map_whole_(exp, width, at, packed.z, packed.step)
+        map_whole_(exp, width, 0, z, step)
         total = float(residual_(n_out, width, step, label, scale, step))
         surprise = -float(z[label])
         if not 1 / SAFE < total < SAFE:
@@ -62,7 +62,7 @@ def steps_at_once(job, packed, descent):
 
 
 @scalar
-def output_step(job, packed, descent, i, rate):
+def output_step(job, packed, descent, i, rate, first):
     """Return `sample_loss_` of a row that is not scored yet, whose output layer is updated, too.
 
     The factor is 0 where it must be done otherwise, and then nothing is.
@@ -75,7 +75,7 @@ def output_step(job, packed, descent, i, rate):
     total = output_step_(
         n_out, padded(n_in, packed.lanes), descent.keep, label, constant(rate * weight, z[0]),
         offset(packed.a, packed.units[l]), offset(packed.flat, packed.weights[l]),
-        offset(packed.flat, packed.biases[l]), z, step, offset(packed.step, packed.units[l]),
+        offset(packed.flat, packed.biases[l]), z, step, step_of(packed, l, first),
     )  # fmt: skip
     surprise, factor = -float(z[label]), float(total)
     if job.weighted and factor > 0:

@@ -16,11 +16,13 @@ from fastnn.kernels.blocked import (
     block_size,
     correct_,
     divide,
+    fades,
+    pack_biases_,
     pack_panels_,
     prefetch_row_,
     raise_powers_,
-    record_,
     turn_,
+    unpack_biases_,
     unpack_panels_,
 )
 from fastnn.kernels.dense import sparse_row_forward_, sparse_row_update_
@@ -30,6 +32,7 @@ from fastnn.kernels.optimizers import CODES
 from fastnn.kernels.packed import (
     Descent,
     Packed,
+    bias_update_,
     fill_padding_,
     input_,
     later_layers_,
@@ -118,11 +121,6 @@ def train_samples_(
     blocks = divide(
         offset(z, 3 * n_units), n_in, width, block, most, lanes, params.itemsize, momentum
     )  # fmt: skip
-    if block > 1:
-        raise_powers_(blocks, descent)
-        pack_panels_(blocks, n_in, n_out, offset(flat, job.weights[0]), blocks.W)
-        if momentum:
-            pack_panels_(blocks, n_in, n_out, offset(velocity, job.weights[0]), blocks.V)
     pack_(job, packed, flat, packed.flat)
     if momentum:
         pack_(job, packed, velocity, packed.velocity)
@@ -130,9 +128,16 @@ def train_samples_(
     W = matrix(flat, job.weights[0], n_in, n_out)
     bias = offset(packed.flat, packed.biases[0])
     b = vector(bias, 0, n_out)
+    if block > 1:
+        raise_powers_(blocks, descent)
+        pack_panels_(blocks, n_in, n_out, offset(flat, job.weights[0]), blocks.W)
+        if momentum:
+            pack_panels_(blocks, n_in, n_out, offset(velocity, job.weights[0]), blocks.V)
+        if not fades(descent):
+            pack_biases_(blocks, n_in, bias)
     scores = vector(packed.z, packed.units[1], n_out)
     step = vector(packed.step, packed.units[1], n_out)
-    x = offset(job.dense, 0)
+    x, first_step = offset(job.dense, 0), offset(packed.step, packed.units[1])
     loss, product, weight = 0.0, 1.0, 0.0
     r, size, number = 0, 0, 0  # the row and the size of the block, and how many there have been
     top, at_once = job.n_layers - 1, steps_at_once(job, packed, descent)
@@ -143,10 +148,11 @@ def train_samples_(
             if r == size:
                 r, number = 0, number + 1
                 following = min(block, stop - t)
-                turn_(job, blocks, descent, bias, number, size, t, following, stop)
+                turn_(job, blocks, descent, number, size, t, following, stop)
                 size = following
             if t + size < stop:
                 prefetch_row_(job, blocks, r, t + size)
+            first_step = offset(blocks.steps, r * width)
             correct_(blocks, descent, r, bias, offset(packed.z, packed.units[1]))
         elif job.sparse:
             sparse_row_forward_(job, i, W, b, scores)
@@ -159,27 +165,30 @@ def train_samples_(
         later_layers_(job, flat, packed, last)
         value, factor = 0.0, 0.0
         if at_once:
-            value, factor = output_step(job, packed, descent, i, rate)
+            value, factor = output_step(job, packed, descent, i, rate, first_step)
         if not factor > 0:
             if at_once:
                 layer_forward_(job, flat, packed, top, offset(packed.a, packed.units[top]))
             last = top
-            value, factor = sample_loss_(job, packed, i, rate)
+            value, factor = sample_loss_(job, packed, i, rate, first_step)
         loss, product = settle(job, loss + value, product * factor)
         weight += row_weight(job, i)
-        later_layers_update_(job, flat, packed, descent, last)
+        later_layers_update_(job, flat, packed, descent, last, first_step)
         if block > 1:
-            record_(packed, blocks, descent, r, offset(packed.step, packed.units[1]), bias)
+            if fades(descent):
+                bias_update_(packed, 0, width, descent, first_step, bias)
             r += 1
         elif job.sparse:
             sparse_row_update_(job, i, W, b, descent.keep, step)
         else:
-            layer_update_(job, flat, packed, 0, descent, x)
+            layer_update_(job, flat, packed, 0, descent, x, first_step)
     if block > 1:
-        turn_(job, blocks, descent, bias, number + 1, size, stop, 0, stop)
+        turn_(job, blocks, descent, number + 1, size, stop, 0, stop)
         unpack_panels_(blocks, n_in, n_out, blocks.W, offset(flat, job.weights[0]))
         if momentum:
             unpack_panels_(blocks, n_in, n_out, blocks.V, offset(velocity, job.weights[0]))
+        if not fades(descent):
+            unpack_biases_(blocks, n_in, bias)
     restore_(mode)
     unpack_(job, packed, packed.flat, flat)
     if momentum:
