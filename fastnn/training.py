@@ -27,6 +27,7 @@ from fastnn.replicas import BLOCK_ROWS, Replicas
 from fastnn.schedules import Adaptive, Schedule
 
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
+_WHOLE_ROWS = 1024  # of a batch that is never taken in parts
 _PART_ROWS = 256  # of a batch in several calls, each of which adds to the gradient of all weights
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
 
@@ -212,6 +213,12 @@ def is_linear(rule: Rule, rows: Rows) -> bool:
     return not others and rule.optimizer in [optimizers.CODES[name] for name in known]
 
 
+def counts_batches(plan: Plan, rule: Rule, rows: Rows, batch_size: int, team: Team | None) -> bool:
+    """Return whether an epoch can tell its batches' losses: of few rows, in one thread."""
+    samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
+    return team is None and batch_size <= _WHOLE_ROWS and not samples
+
+
 def train_epoch(
     plan: Plan,
     parameters: np.ndarray,
@@ -226,15 +233,18 @@ def train_epoch(
     on_slice: Callable[[int, float], None] | None = None,
     team: Team | None = None,
     replicas: Replicas | None = None,
+    by_batches: list[float] | None = None,
 ) -> float:
     """Train one epoch over ``n`` rows in ``order``; return the mean objective.
 
     Batches of one without dropout, with a rule that `is_linear`, run as exact per-sample SGD; with
     every optimiser their steps are in proportion to the row's weight, which a mean would cancel.
     Writes ``parameters`` and ``state``.  Stops early with NaN when the objective is no longer
-    finite.  ``replicas`` share the rows of exact per-sample SGD.
+    finite.  ``replicas`` share the rows of exact per-sample SGD.  ``by_batches`` is given the mean
+    loss and the mean penalty of each batch times its number of rows, added up; only where
+    `counts_batches`.
     """
-    totals = np.zeros(2)
+    totals = np.zeros(4)
     if batch_size == 1:
         rule = rule._replace(mean=False)
     parts = count_parts(team, batch_size, parameters.size)
@@ -243,7 +253,7 @@ def train_epoch(
     samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
     if samples and targets.numbers.size:
         targets = Targets(targets.numbers.astype(parameters.dtype)[:, None], targets.weight)
-    large = batch_size > max(size, 1024)
+    large = batch_size > max(size, _WHOLE_ROWS)
     if large:
         size = max(size, _PART_ROWS)
     gradient = aligned_zeros((parts, 0 if samples else parameters.size), parameters.dtype)
@@ -288,6 +298,8 @@ def train_epoch(
         start = stop
         if on_slice is not None:
             on_slice(start, float(totals[0] / totals[1]))
+    if by_batches is not None:
+        by_batches[:] = totals[2:].tolist()
     if samples and rule.l2:
         totals[0] += n * rule.l2 / 2 * _squared_norm(plan, parameters)
     return float(totals[0] / totals[1])

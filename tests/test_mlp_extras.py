@@ -121,6 +121,34 @@ def test_validation_rows_have_the_class_weights_of_the_training_rows():
     assert_same(one.learn_one(X[0], 2), other.partial_fit(X[:1], [2]))
 
 
+class Watch:
+    """Looks at each slice of an epoch, for which batches are counted one by one."""
+
+    def __call__(self, progress):
+        return False
+
+    def on_slice(self, progress):
+        assert progress.loss > 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_the_loss_counts_each_batch_by_its_rows(solver, outputs, weighted):
+    rng = np.random.RandomState(0)
+    rows, weight = rng.normal(size=(50, 3)), rng.uniform(0.2, 3, 50)
+    y = np.squeeze(rng.normal(size=(50, outputs)))
+    found = [
+        MLPRegressor(
+            hidden_layer_sizes=(4,), solver=solver, batch_size=8, alpha=0.1, max_iter=3,
+            random_state=0, callbacks=callbacks,
+        ).fit(rows, y, sample_weight=weight if weighted else None)
+        for callbacks in ([], [Watch()])
+    ]  # fmt: skip
+    assert_same(*found)
+    assert_allclose(found[0].loss_curve_, found[1].loss_curve_, rtol=1e-12)
+
+
 def test_class_weight_of_partial_fit():
     factors = {0: 1.0, 1: 2.0, 2: 5.0}
     model = MLPClassifier(**SMALL, class_weight=factors).partial_fit(X, Y, classes=[0, 1, 2])

@@ -21,7 +21,7 @@ from fastnn.estimators.validation import Validation
 from fastnn.kernels.plan import Rows, Targets
 from fastnn.network import Network
 from fastnn.parallel import Team
-from fastnn.training import History, Progress, score, train_epoch
+from fastnn.training import History, Progress, counts_batches, score, train_epoch
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -144,6 +144,12 @@ class Descent:
         weighted = task.targets.weight.size > 0
         if not weighted and task.loss_outputs == 1:
             return self._step(order, 0, self._on_slice if self.hooks.watches_slices else None)
+        rule, watched = self.optimizer.rule, self.hooks.watches_slices
+        if not watched and counts_batches(self.plan, rule, task.rows, self.batch, task.team):
+            sums = [0.0, 0.0]
+            if not math.isfinite(self._step(order, 0, by_batches=sums)):
+                return math.nan
+            return (sums[0] / task.loss_outputs + sums[1]) / n
         total = 0.0
         for start in range(0, n, self.batch):
             rows = order[start : start + self.batch]
@@ -160,14 +166,18 @@ class Descent:
         return total / n
 
     def _step(
-        self, order: np.ndarray, seen: int, on_slice: Callable[[int, float], None] | None = None
+        self,
+        order: np.ndarray,
+        seen: int,
+        on_slice: Callable[[int, float], None] | None = None,
+        by_batches: list[float] | None = None,
     ) -> float:
         """Train on rows, after ``seen`` rows of the epoch; return their mean objective."""
         task, network, optimizer = self.task, self.network, self.optimizer
         return train_epoch(
             self.plan._replace(origin=self.estimator.t_ + seen), network.parameters, task.rows,
             task.targets, order, order.size, self.batch, optimizer.rule, optimizer.learning_rate,
-            optimizer.state, on_slice, task.team,
+            optimizer.state, on_slice, task.team, by_batches=by_batches,
         )  # fmt: skip
 
     def _on_slice(self, done: int, loss: float) -> None:

@@ -155,7 +155,7 @@ def train_batch_(
 ):  # fmt: skip
     """Write the gradient of a batch, or add it; or step layer by layer, and leave none.
 
-    Returns ``sum_i w_i J_i`` and, with a step, the penalties' value.  Stepped by layers the batch
+    Returns ``sum_i w_i J_i`` and the penalties' value of a step by layers.  Stepped so the batch
     goes through the network at once, and of a large layer some rows of weights at a time are:
     their gradient is still in the cache when it is used, and does not go through memory.
     """
@@ -184,7 +184,7 @@ def train_batch_(
                     )  # fmt: skip
             complete_delta_(job, first, last, work, l)
         accumulate = True
-    return loss + divisor * penalties
+    return loss, penalties
 
 
 @kernel
@@ -195,7 +195,9 @@ def train_batches_(
     """Train on consecutive batches of rows ``order[start:stop]``.
 
     Writes ``params`` and ``slots``; adds the objective times the batch's weight, and the
-    weight, to ``totals`` (2,) float64.  ``t`` is the number of steps made before.
+    weight, to ``totals`` (2,) float64.  ``t`` is the number of steps made before.  Where ``totals``
+    has four numbers, adds to the last two the mean loss and the mean penalty of each batch times
+    the number of its rows, as scikit-learn counts batches of weighted rows.
 
     A batch too large for one call comes in several, each with the whole batch's ``normaliser``
     and all but the last without ``steps``: its gradient adds up in ``grads``, which is zero
@@ -210,7 +212,7 @@ def train_batches_(
     own = borrowed_rule(rule)
     flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
     memories = vector(slots, 0, slots.size)
-    loss, total_weight = 0.0, 0.0
+    loss, total_weight, mean_loss, mean_penalty = 0.0, 0.0, 0.0, 0.0
     by_layers = params.size > AT_ONCE and steps and not rule.clip_norm < math.inf
     mode = flush_subnormals_()  # such as the moments of a unit that is never active any more
     for first in range(start, stop, batch_size):
@@ -223,15 +225,23 @@ def train_batches_(
         if steps:
             t += 1
         together = by_layers and normaliser == 0 and last - first <= at_once
-        loss += train_batch_(
+        value, penalties = train_batch_(
             job, pointer(params), own, rate, divisor, t, params.size, first, last, together, work,
             pointer(grads), memories, normaliser != 0,
         )  # fmt: skip
         if steps and not together:
-            loss += divisor * update_(job, flat, own, rate, divisor, t, gradient, memories)
+            penalties = update_(job, flat, own, rate, divisor, t, gradient, memories)
+        loss += value + divisor * penalties
+        if weight > 0:
+            share = (last - first) / weight
+            mean_loss += share * value
+            mean_penalty += share * divisor * penalties
     restore_(mode)
     totals[0] += loss
     totals[1] += total_weight
+    if totals.size > 2:
+        totals[2] += mean_loss
+        totals[3] += mean_penalty
     keep_alive((memory,))
 
 
