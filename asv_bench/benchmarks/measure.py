@@ -19,6 +19,7 @@ What moves a time on a shared machine, and what is done about it:
 The median over the forks remains; where they differ, more of them are asked.
 """
 
+import math
 import os
 import pickle
 import resource
@@ -34,6 +35,8 @@ SECONDS, ROUNDS = 0.3, 12
 #: Calls that count in a round, of those that have WARMING ones before them; calls and seconds after
 #: which a round goes on without.
 COUNTED, WARMING, CALLS, LONG = 3, 4, 40, 0.02
+#: Seconds that are timed at a time: shorter calls are made several times, or the clock would count.
+ENOUGH = 1e-4
 
 
 class Movable:
@@ -112,8 +115,10 @@ def _forked(function, *arguments):
 def _ratio_of_rounds(prepare, reference):
     """Return the lower quartile of the rounds: what still disturbs costs the job more."""
     rng = np.random.default_rng()
-    prepare()()  # loads the kernels
-    reference()
+    calls = prepare(), reference
+    for call in calls:  # loads the kernels
+        call()
+    numbers = [math.ceil(ENOUGH / max(_seconds(call, 1), 1e-9)) for call in calls]
     warm, others = [], []
     end = time.perf_counter() + SECONDS
     while (now := time.perf_counter()) < end or len(warm) < ROUNDS:
@@ -122,26 +127,34 @@ def _ratio_of_rounds(prepare, reference):
         # Blocks of other sizes in the heap move whatever the job allocates.
         blocks = [np.empty(16 * int(size), np.uint8) for size in rng.integers(1, 1024, 16)]
         job = prepare()
-        below, first_warm = _shortest(reference)
-        above, then_warm = _shortest(job)
+        below, first_warm = _shortest(reference, numbers[1])
+        above, then_warm = _shortest(job, numbers[0])
         (warm if first_warm and then_warm else others).append(above / below)
         del job, blocks
     return float(np.quantile(warm if len(warm) >= ROUNDS else warm + others, 0.25))
 
 
-def _shortest(call):
-    """Return the shortest time of a few calls, and whether they had warm caches."""
+def _shortest(call, number=1):
+    """Return the shortest time of a few calls, and whether they had warm caches.
+
+    Each is ``number`` calls on end, whose mean counts.
+    """
     seconds, warm, switches = [], [], [_switches()]
     while len(warm) < COUNTED and len(seconds) < CALLS:
-        if len(seconds) > 1 and sum(seconds) > LONG:
+        if len(seconds) > 1 and number * sum(seconds) > LONG:
             break
-        start = time.process_time()
-        call()
-        seconds.append(time.process_time() - start)
+        seconds.append(_seconds(call, number))
         switches.append(_switches())
         if len(seconds) > WARMING and switches[-1] == switches[-2 - WARMING]:
             warm.append(seconds[-1])
     return min(warm or seconds), bool(warm)
+
+
+def _seconds(call, number):
+    start = time.process_time()
+    for _ in range(number):
+        call()
+    return (time.process_time() - start) / number
 
 
 def _switches():
