@@ -48,6 +48,7 @@ from fastnn.kernels.row_block import (
     unpack_,
 )
 from fastnn.kernels.simd import prefetch_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import aligned, constant, keep_alive, offset, pointer
 
 SCHEDULES = {
@@ -252,25 +253,9 @@ def finish_(rule, state, d, scale, average_a, average_b, V, A, averaging):
     state[AVERAGE_B] = average_b if rule.truncate else 1.0
 
 
-@kernel
-def train_rows_(rule, model, rows, y, weight, order, start, stop):
-    """Make one step for each of rows ``order[start:stop]`` in turn, for one output.
-
-    Parameters
-    ----------
-    rule : LinearRule
-    model : Model
-        Written.
-    rows : Rows
-    y : array (n,)
-        Targets; -1 and 1 or 0 and 1 for two classes.
-    weight : array (n,) or (0,)
-        Weights of the rows.
-    order : int32 array
-        Numbers of the rows; empty for the natural order.
-    start, stop : int
-        The part of the order to go through.
-    """
+@helper
+def train_each_row_(rule, model, rows, y, weight, order, start, stop):
+    """Do what `train_rows_` does, subnormal numbers being zero."""
     state = model.state
     like = model.W[0, 0]
     X = borrow_data(rows, y, weight, order, model.W.itemsize)
@@ -420,6 +405,29 @@ def train_rows_(rule, model, rows, y, weight, order, start, stop):
     if rule.watch_penalty:
         state[PENALTY_SUM] += rule.alpha * penalty
     keep_alive((work,))
+
+
+@kernel
+def train_rows_(rule, model, rows, y, weight, order, start, stop):
+    """Make one step for each of rows ``order[start:stop]`` in turn, for one output.
+
+    Parameters
+    ----------
+    rule : LinearRule
+    model : Model
+        Written.
+    rows : Rows
+    y : array (n,)
+        Targets; -1 and 1 or 0 and 1 for two classes.
+    weight : array (n,) or (0,)
+        Weights of the rows.
+    order : int32 array
+        Numbers of the rows; empty for the natural order.
+    start, stop : int
+        The part of the order to go through.
+    """
+    arguments = (rule, model, rows, y, weight, order, start, stop)
+    flushing_(train_each_row_, arguments)
 
 
 @kernel

@@ -20,7 +20,7 @@ from fastnn.kernels.linear_row import borrow_data, prefetch_ahead_, row_add_, ro
 from fastnn.kernels.linear_softmax import softmax_slopes_
 from fastnn.kernels.minibatch import clip_
 from fastnn.kernels.optimizers import step_
-from fastnn.kernels.subnormals import flush_subnormals_, restore_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 #: Rows, or as many as there are columns, whose gradients add up before the batch's sum takes them:
@@ -163,6 +163,54 @@ def step_batch_(rule, batch, state, model, count, params, grads, memory, sides):
     state[T], state[RATE] = t + 1, rate
 
 
+@helper
+def flushed_train_linear_batches_(
+    rule, batch, model, memory, rows, y, weight, order, start, stop, total
+):  # fmt: skip
+    """Do what `train_linear_batches_` does, subnormal numbers being zero."""
+    state, b = model.state, model.b
+    k, d = model.W.shape
+    n = k * d
+    X = borrow_data(rows, y, weight, order, model.W.itemsize)
+    work = np.empty(n + 2 * k + (n if rule.truncate else 0), model.W.dtype)
+    params = pointer(work)
+    z, sides = offset(params, n + k), offset(params, n + 2 * k)
+    W, grads, part = pointer(model.W), pointer(memory.grads), pointer(memory.part)
+    for j in range(n):
+        params[j] = W[j]
+    for c in range(k):
+        params[n + c] = constant(b[c], W[0])
+    part_rows = max(PART, d)
+    # A sum of few rows, or of small batches, needs no parts.
+    sums = grads if batch.size <= part_rows else part
+    loss = 0.0
+    for t in range(start, stop):
+        place = t % batch.size
+        if place == 0:
+            for j in range(n + k):
+                grads[j] = constant(0, grads[0])
+        i = row_number(X, t)
+        prefetch_ahead_(X, t, stop)
+        for c in range(k):
+            z[c] = row_dot(X, i, offset(params, c * d)) + params[n + c]
+        own = float(X.weight[i]) if X.weighted else 1.0
+        loss += row_slopes_(rule, batch.joint, k, X.y[i], own, z)
+        for c in range(k):
+            row_add_(X, i, z[c], offset(sums, c * d))
+            sums[n + c] += z[c]
+        ends = place + 1 == batch.size or t + 1 == total
+        if batch.size > part_rows and (ends or (place + 1) % part_rows == 0):
+            move_(n + k, part, grads)
+        if ends:
+            step_batch_(rule, batch, state, model, place + 1, params, grads, memory, sides)
+    for j in range(n):
+        W[j] = params[j]
+    for c in range(k):
+        b[c] = params[n + c]
+    state[LOSS_SUM] += loss
+    keep_alive((work,))
+
+
 @kernel
 def train_linear_batches_(
     rule, batch, model, memory, rows, y, weight, order, start, stop, total
@@ -188,46 +236,5 @@ def train_linear_batches_(
         Numbers of the rows; empty for the natural order.
     start, stop, total : int
     """
-    state, b = model.state, model.b
-    k, d = model.W.shape
-    n = k * d
-    X = borrow_data(rows, y, weight, order, model.W.itemsize)
-    work = np.empty(n + 2 * k + (n if rule.truncate else 0), model.W.dtype)
-    params = pointer(work)
-    z, sides = offset(params, n + k), offset(params, n + 2 * k)
-    W, grads, part = pointer(model.W), pointer(memory.grads), pointer(memory.part)
-    for j in range(n):
-        params[j] = W[j]
-    for c in range(k):
-        params[n + c] = constant(b[c], W[0])
-    part_rows = max(PART, d)
-    # A sum of few rows, or of small batches, needs no parts.
-    sums = grads if batch.size <= part_rows else part
-    loss = 0.0
-    mode = flush_subnormals_()
-    for t in range(start, stop):
-        place = t % batch.size
-        if place == 0:
-            for j in range(n + k):
-                grads[j] = constant(0, grads[0])
-        i = row_number(X, t)
-        prefetch_ahead_(X, t, stop)
-        for c in range(k):
-            z[c] = row_dot(X, i, offset(params, c * d)) + params[n + c]
-        own = float(X.weight[i]) if X.weighted else 1.0
-        loss += row_slopes_(rule, batch.joint, k, X.y[i], own, z)
-        for c in range(k):
-            row_add_(X, i, z[c], offset(sums, c * d))
-            sums[n + c] += z[c]
-        ends = place + 1 == batch.size or t + 1 == total
-        if batch.size > part_rows and (ends or (place + 1) % part_rows == 0):
-            move_(n + k, part, grads)
-        if ends:
-            step_batch_(rule, batch, state, model, place + 1, params, grads, memory, sides)
-    restore_(mode)
-    for j in range(n):
-        W[j] = params[j]
-    for c in range(k):
-        b[c] = params[n + c]
-    state[LOSS_SUM] += loss
-    keep_alive((work,))
+    arguments = (rule, batch, model, memory, rows, y, weight, order, start, stop, total)
+    flushing_(flushed_train_linear_batches_, arguments)

@@ -29,6 +29,7 @@ from fastnn.kernels.linear_row import (
     row_squares,
     row_truncate_,
 )
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import constant, offset, pointer
 
 
@@ -55,13 +56,9 @@ def softmax_slopes_(n_out, label, smoothing, z):
     return surprise + math.log(float(total)) + smoothing * (z_true - mean)
 
 
-@kernel
-def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
-    """Make one step for each of rows ``order[start:stop]`` in turn, for the softmax of k scores.
-
-    The arguments are those of `train_rows_`; ``y`` (n,) holds the numbers of the classes, and the
-    loss is the cross-entropy.
-    """
+@helper
+def train_each_softmax_row_(rule, model, rows, y, weight, order, start, stop):
+    """Do what `train_softmax_rows_` does, subnormal numbers being zero."""
     b, state = model.b, model.state
     like = model.W[0, 0]
     n_out, d = model.W.shape
@@ -117,3 +114,14 @@ def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
             average_a += average_b * scale / number
         state[T], state[RATE] = t + 1, eta
     finish_(rule, state, n_out * d, scale, average_a, average_b, V, A, averaging)
+
+
+@kernel
+def train_softmax_rows_(rule, model, rows, y, weight, order, start, stop):
+    """Make one step for each of rows ``order[start:stop]`` in turn, for the softmax of k scores.
+
+    The arguments are those of `train_rows_`; ``y`` (n,) holds the numbers of the classes, and the
+    loss is the cross-entropy.
+    """
+    arguments = (rule, model, rows, y, weight, order, start, stop)
+    flushing_(train_each_softmax_row_, arguments)

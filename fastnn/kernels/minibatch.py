@@ -19,7 +19,7 @@ from fastnn.kernels.network import (
 )
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import Rule, borrow, row_number, row_weight
-from fastnn.kernels.subnormals import flush_subnormals_, restore_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 #: Numbers of a gradient that are stepped by at once, in networks of more; and the least rows of
@@ -187,23 +187,12 @@ def train_batch_(
     return loss, penalties
 
 
-@kernel
-def train_batches_(
+@helper
+def train_each_batch_(
     plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
     grads, slots, t, steps, totals,
 ):  # fmt: skip
-    """Train on consecutive batches of rows ``order[start:stop]``.
-
-    Writes ``params`` and ``slots``; adds the objective times the batch's weight, and the
-    weight, to ``totals`` (2,) float64.  ``t`` is the number of steps made before.  Where ``totals``
-    has four numbers, adds to the last two the mean loss and the mean penalty of each batch times
-    the number of its rows, as scikit-learn counts batches of weighted rows.
-
-    A batch too large for one call comes in several, each with the whole batch's ``normaliser``
-    and all but the last without ``steps``: its gradient adds up in ``grads``, which is zero
-    before the first call.  Otherwise ``normaliser`` is 0 and ``grads`` is scratch.  Then a large
-    network is stepped layer by layer.
-    """
+    """Do what `train_batches_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
     at_once = chunk_rows(job, params.itemsize, batch_size)
     memory = np.empty(workspace_size(job, at_once), params.dtype)
@@ -214,7 +203,6 @@ def train_batches_(
     memories = vector(slots, 0, slots.size)
     loss, total_weight, mean_loss, mean_penalty = 0.0, 0.0, 0.0, 0.0
     by_layers = params.size > AT_ONCE and steps and not rule.clip_norm < math.inf
-    mode = flush_subnormals_()  # such as the moments of a unit that is never active any more
     for first in range(start, stop, batch_size):
         last = min(first + batch_size, stop)
         weight = batch_weight(job, first, last)
@@ -236,13 +224,36 @@ def train_batches_(
             share = (last - first) / weight
             mean_loss += share * value
             mean_penalty += share * divisor * penalties
-    restore_(mode)
     totals[0] += loss
     totals[1] += total_weight
     if totals.size > 2:
         totals[2] += mean_loss
         totals[3] += mean_penalty
     keep_alive((memory,))
+
+
+@kernel
+def train_batches_(
+    plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
+    grads, slots, t, steps, totals,
+):  # fmt: skip
+    """Train on consecutive batches of rows ``order[start:stop]``.
+
+    Writes ``params`` and ``slots``; adds the objective times the batch's weight, and the
+    weight, to ``totals`` (2,) float64.  ``t`` is the number of steps made before.  Where ``totals``
+    has four numbers, adds to the last two the mean loss and the mean penalty of each batch times
+    the number of its rows, as scikit-learn counts batches of weighted rows.
+
+    A batch too large for one call comes in several, each with the whole batch's ``normaliser``
+    and all but the last without ``steps``: its gradient adds up in ``grads``, which is zero
+    before the first call.  Otherwise ``normaliser`` is 0 and ``grads`` is scratch.  Then a large
+    network is stepped layer by layer.
+    """
+    arguments = (
+        plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
+        grads, slots, t, steps, totals,
+    )  # fmt: skip
+    flushing_(train_each_batch_, arguments)
 
 
 @kernel

@@ -27,6 +27,7 @@ from fastnn.kernels.packed import padded
 from fastnn.kernels.row import copy_, dots_, lanes_of
 from fastnn.kernels.saga_step import saga_step_
 from fastnn.kernels.simd import prefetch_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer
 
 #: The scale is folded into the weights below this.
@@ -235,22 +236,9 @@ def turn_out_(saga, width, flat, out):
             flat[j * saga.k + c] = out[c * width + j]
 
 
-@kernel
-def saga_dense_(rule, model, rows, y, weight, start, stop):
-    """Make steps ``start:stop`` of an epoch on dense rows.
-
-    Parameters
-    ----------
-    rule : SagaRule
-    model : SagaModel
-        Written.  The scale is folded into the weights after an epoch's last step.
-    rows : Rows
-    y : array (n,)
-        0 or 1 for one score; class numbers for several.
-    weight : array (n,) or (0,)
-        Weights of the rows.
-    start, stop : int
-    """
+@helper
+def dense_steps_(rule, model, rows, y, weight, start, stop):
+    """Do what `saga_dense_` does, subnormal numbers being zero."""
     saga = borrow(model, rows, y, weight)
     d, k, state = saga.d, saga.k, saga.state
     lanes = lanes_of(saga.W)
@@ -287,6 +275,26 @@ def saga_dense_(rule, model, rows, y, weight, start, stop):
     turn_out_(saga, width, saga.W, W)
     turn_out_(saga, width, saga.G, G)
     keep_alive((memory,))
+
+
+@kernel
+def saga_dense_(rule, model, rows, y, weight, start, stop):
+    """Make steps ``start:stop`` of an epoch on dense rows.
+
+    Parameters
+    ----------
+    rule : SagaRule
+    model : SagaModel
+        Written.  The scale is folded into the weights after an epoch's last step.
+    rows : Rows
+    y : array (n,)
+        0 or 1 for one score; class numbers for several.
+    weight : array (n,) or (0,)
+        Weights of the rows.
+    start, stop : int
+    """
+    arguments = (rule, model, rows, y, weight, start, stop)
+    flushing_(dense_steps_, arguments)
 
 
 @helper
@@ -358,9 +366,9 @@ def settle_(saga, stop, scale, l1):
         saga.shrink[stop] = 0
 
 
-@kernel
-def saga_sparse_(rule, model, rows, y, weight, start, stop):
-    """Make steps ``start:stop`` of an epoch on CSR rows; the arguments are `saga_dense_`'s."""
+@helper
+def sparse_steps_(rule, model, rows, y, weight, start, stop):
+    """Do what `saga_sparse_` does, subnormal numbers being zero."""
     saga = borrow(model, rows, y, weight)
     k, state = saga.k, saga.state
     memory = np.empty(k, model.W.dtype)
@@ -403,3 +411,10 @@ def saga_sparse_(rule, model, rows, y, weight, start, stop):
         for j in range(saga.d):
             saga.last[j] = 0
     keep_alive((memory,))
+
+
+@kernel
+def saga_sparse_(rule, model, rows, y, weight, start, stop):
+    """Make steps ``start:stop`` of an epoch on CSR rows; the arguments are `saga_dense_`'s."""
+    arguments = (rule, model, rows, y, weight, start, stop)
+    flushing_(sparse_steps_, arguments)

@@ -48,7 +48,7 @@ from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.row import lanes_of
 from fastnn.kernels.sample_loss import output_step, sample_loss_, settle, steps_at_once
 from fastnn.kernels.simd import prefetch_
-from fastnn.kernels.subnormals import flush_subnormals_, restore_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import (
     LINE_BYTES,
     aligned,
@@ -77,18 +77,11 @@ def descent_of(rule, momentum, rate, like):
     )  # fmt: skip
 
 
-@kernel
-def train_samples_(
+@helper
+def train_each_sample_(
     plan, params, rows, targets, order, start, stop, rule, rate, slots, block, totals
 ):  # fmt: skip
-    """Make one SGD step for each of rows ``order[start:stop]`` in turn.
-
-    Writes ``params``, and with momentum the velocities in ``slots``; CSR rows take none.  Of the
-    rule it takes the momentum and the ``l2`` penalty.  Adds ``sum_i w_i J_i``, each before its own
-    step, and ``sum_i w_i`` to ``totals`` (2,) float64.  A row's step is in proportion to its
-    weight.  ``block`` is the number of rows of a block, of as many as there is room for at the
-    most, 1 for the row form, 0 for the faster one.
-    """
+    """Do what `train_samples_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
     flat, velocity = pointer(params), pointer(slots)
     lanes = lanes_of(flat)
@@ -141,7 +134,6 @@ def train_samples_(
     loss, product, weight = 0.0, 1.0, 0.0
     r, size, number = 0, 0, 0  # the row and the size of the block, and how many there have been
     top, at_once = job.n_layers - 1, steps_at_once(job, packed, descent)
-    mode = flush_subnormals_()
     for t in range(start, stop):
         i = row_number(job, t)
         if block > 1:
@@ -189,10 +181,25 @@ def train_samples_(
             unpack_panels_(blocks, n_in, n_out, blocks.V, offset(velocity, job.weights[0]))
         if not fades(descent):
             unpack_biases_(blocks, n_in, bias)
-    restore_(mode)
     unpack_(job, packed, packed.flat, flat)
     if momentum:
         unpack_(job, packed, packed.velocity, velocity)
     totals[0] += loss + job.loss_scale * log(product)
     totals[1] += weight
     keep_alive((places, memory))
+
+
+@kernel
+def train_samples_(
+    plan, params, rows, targets, order, start, stop, rule, rate, slots, block, totals
+):  # fmt: skip
+    """Make one SGD step for each of rows ``order[start:stop]`` in turn.
+
+    Writes ``params``, and with momentum the velocities in ``slots``; CSR rows take none.  Of the
+    rule it takes the momentum and the ``l2`` penalty.  Adds ``sum_i w_i J_i``, each before its own
+    step, and ``sum_i w_i`` to ``totals`` (2,) float64.  A row's step is in proportion to its
+    weight.  ``block`` is the number of rows of a block, of as many as there is room for at the
+    most, 1 for the row form, 0 for the faster one.
+    """
+    arguments = (plan, params, rows, targets, order, start, stop, rule, rate, slots, block, totals)
+    flushing_(train_each_sample_, arguments)

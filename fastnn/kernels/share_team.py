@@ -53,7 +53,7 @@ from fastnn.kernels.shares import (
     width,
 )
 from fastnn.kernels.stages import ALONE, FINISHED, begin, count, publish, wait_for
-from fastnn.kernels.subnormals import flush_subnormals_, restore_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.team import FEW, START, copy_numbers_, cut
 from fastnn.kernels.views import aligned, constant, keep_alive, matrix, offset, pointer, vector
 
@@ -230,19 +230,12 @@ def work_(job, shares, share, stage, rule, batch, thread):
     return 0.0
 
 
-@kernel
-def train_shares_(
+@helper
+def flushed_train_shares_(
     plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t,
     places, own, units, sums, values, patience, totals, member, members, state,
 ):  # fmt: skip
-    """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
-
-    All have the same arguments but for ``member``, from 0.  ``places`` is that of `layout`; ``own``
-    (shares, 2 + slots, parameters), ``units`` (3, units), ``sums`` and float64 ``values`` (2,
-    shares) are scratch, and ``state`` has a task for each share.  The network has hidden layers and
-    no dropout, the rule does not clip.  ``patience`` is how many looks the first thread waits for
-    the others, `START` more at first.
-    """
+    """Do what `train_shares_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
     block = pointer(units)
     shares = Shares(
@@ -265,7 +258,6 @@ def train_shares_(
     begun, end = shares.number * member // members, shares.number * (member + 1) // members
     bearing, alone = patience + START if first else 0, members == 1
     done, n_stages = 0, 2 * job.n_layers - 1
-    mode = flush_subnormals_()
     for low in range(start, stop, batch_size):
         high = min(low + batch_size, stop)
         weight = batch_weight(job, low, high)
@@ -286,13 +278,11 @@ def train_shares_(
                             save_share_(job, shares, share, params, slots)
                         count(state, FINISHED)
                     elif not first:
-                        restore_(mode)
                         return  # the first thread has taken it over
                 finished = (done + 1) * shares.number
                 if wait_for(state, FINISHED, finished, not first, 0 if alone else bearing):
                     break
                 if alone or not first:
-                    restore_(mode)
                     return
                 alone, begun, end = True, 0, shares.number
                 publish(state, ALONE, 1)
@@ -303,5 +293,24 @@ def train_shares_(
             bearing = patience if first else 0
         if first:
             totals[1] += weight
-    restore_(mode)
     keep_alive((memory,))
+
+
+@kernel
+def train_shares_(
+    plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t,
+    places, own, units, sums, values, patience, totals, member, members, state,
+):  # fmt: skip
+    """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
+
+    All have the same arguments but for ``member``, from 0.  ``places`` is that of `layout`; ``own``
+    (shares, 2 + slots, parameters), ``units`` (3, units), ``sums`` and float64 ``values`` (2,
+    shares) are scratch, and ``state`` has a task for each share.  The network has hidden layers and
+    no dropout, the rule does not clip.  ``patience`` is how many looks the first thread waits for
+    the others, `START` more at first.
+    """
+    arguments = (
+        plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t, places,
+        own, units, sums, values, patience, totals, member, members, state,
+    )  # fmt: skip
+    flushing_(flushed_train_shares_, arguments)

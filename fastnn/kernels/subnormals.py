@@ -60,31 +60,29 @@ def _emit_write(context: Any, builder: Any, mode: Any) -> None:
 if JIT:
 
     @intrinsic
-    def flush_subnormals_(typing: Any) -> Any:
-        """Take subnormal numbers for zero in this thread; return the mode before."""
+    def flushing_(typing: Any, f: Any, arguments: Any) -> Any:
+        """Call a `helper` that returns nothing, subnormal numbers being zero in this thread.
+
+        The mode before is put back at the end, also where the helper raises.
+        """
+        called = f.get_call_type(typing, arguments.types, {})
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             before, flush = _emit_read(context, builder)
             _emit_write(context, builder, builder.or_(before, _I64(flush)))
-            return before
-
-        return types.int64(), codegen
-
-    @intrinsic
-    def restore_(typing: Any, mode: Any) -> Any:
-        """Put the mode that `flush_subnormals_` returned back."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _emit_write(context, builder, args[0])
+            values = [builder.extract_value(args[1], k) for k in range(len(arguments))]
+            compiled = f.dispatcher.overloads[called.args]
+            context.add_linking_libs((compiled.library,))
+            status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, called, values)
+            _emit_write(context, builder, before)
+            with builder.if_then(status.is_error, likely=False):
+                context.call_conv.return_status_propagate(builder, status)
             return context.get_dummy_value()
 
-        return types.void(types.int64), codegen
+        return types.void(f, arguments), codegen
 
 else:
 
-    def flush_subnormals_() -> int:
-        """Leave subnormal numbers what they are."""
-        return 0
-
-    def restore_(mode: int) -> None:
-        """Leave the mode as it is."""
+    def flushing_(f: Any, arguments: Any) -> None:
+        """Call a function that returns nothing; subnormal numbers stay what they are."""
+        f(*arguments)

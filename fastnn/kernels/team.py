@@ -27,7 +27,7 @@ from fastnn.kernels.network import chunk_rows, gradient_, workspace, workspace_s
 from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow
 from fastnn.kernels.stages import ALONE, FINISHED, begin, count, publish, wait_for
-from fastnn.kernels.subnormals import flush_subnormals_, restore_
+from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer, vector
 
 #: Rows and parameters are cut at multiples of these.
@@ -132,19 +132,12 @@ def update_share_(
     return value
 
 
-@kernel
-def train_parts_(
+@helper
+def flushed_train_parts_(
     plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
     grads, slots, t, steps, copies, owners, values, patience, totals, member, members, state,
 ):  # fmt: skip
-    """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
-
-    All have the same arguments but for ``member``, from 0.  A batch has as many parts as ``grads``
-    (parts, n_parameters) has rows, and ``state`` as many tasks.  ``copies`` has room for the
-    parameters of all members but the first; int64 ``owners`` (parts,) and float64 ``values``
-    (2, parts) are scratch.  ``patience`` is how many looks the first thread waits for the others,
-    `START` more at first.
-    """
+    """Do what `train_parts_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
     parts, n = grads.shape
     own = member > 0
@@ -162,7 +155,6 @@ def train_parts_(
     begun, end = parts * member // members, parts * (member + 1) // members
     bearing, alone = 0 if own else patience + START, members == 1
     stage = 0
-    mode = flush_subnormals_()
     for low in range(start, stop, batch_size):
         high = min(low + batch_size, stop)
         weight = batch_weight(job, low, high)
@@ -187,12 +179,10 @@ def train_parts_(
                             )  # fmt: skip
                         count(state, FINISHED)
                     elif own:
-                        restore_(mode)
                         return  # the first thread has taken it over
                 if wait_for(state, FINISHED, (stage + 1) * parts, own, 0 if alone else bearing):
                     break
                 if own or alone:
-                    restore_(mode)
                     return
                 alone, begun, end = True, 0, parts
                 publish(state, ALONE, 1)
@@ -210,5 +200,24 @@ def train_parts_(
                     copy_numbers_(last - first, offset(source, first), offset(flat, first))
         if not own:
             totals[1] += weight
-    restore_(mode)
     keep_alive((memory, block))
+
+
+@kernel
+def train_parts_(
+    plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
+    grads, slots, t, steps, copies, owners, values, patience, totals, member, members, state,
+):  # fmt: skip
+    """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
+
+    All have the same arguments but for ``member``, from 0.  A batch has as many parts as ``grads``
+    (parts, n_parameters) has rows, and ``state`` as many tasks.  ``copies`` has room for the
+    parameters of all members but the first; int64 ``owners`` (parts,) and float64 ``values``
+    (2, parts) are scratch.  ``patience`` is how many looks the first thread waits for the others,
+    `START` more at first.
+    """
+    arguments = (
+        plan, params, rows, targets, order, start, stop, batch_size, normaliser, rule, rate,
+        grads, slots, t, steps, copies, owners, values, patience, totals, member, members, state,
+    )  # fmt: skip
+    flushing_(flushed_train_parts_, arguments)
