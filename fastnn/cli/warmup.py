@@ -21,7 +21,7 @@ def warmup(as_json: bool) -> None:
 
     They are kept in the cache folder (NUMBA_CACHE_DIR, if it is set), where every later run of
     this version on such a CPU finds them: all networks, estimators and functions, in both
-    precisions, on arrays and CSR matrices; not the training of one network by several threads.
+    precisions, on arrays and CSR matrices, by one thread and by several.
     """
     from fastnn.cli.display import print_json
     from fastnn.kernels.jit import KERNELS, CompileTimer, cache_folder
@@ -64,6 +64,7 @@ def _use_everything(dtype: str) -> None:
     net.fit(X, y, batch_size=1)
     net.fit(X, y, batch_size=2, optimizer="adam", validation_data=(X, y))
     net.step(X[0], 0)
+    _share_batches(dtype)
     fastnn.explain(net, X[0], y[0])
     functional.log_softmax(X)
     functional.cross_entropy(X, y)
@@ -78,3 +79,18 @@ def _use_everything(dtype: str) -> None:
         part_of(draw_order(np.random.default_rng(), None, rows + 1), 0, 1)
     for name in SYNTHETIC:
         make(name, 2)
+
+
+def _share_batches(dtype: str) -> None:
+    """Train as threads do: by parts of a batch's rows, and by shares of a network's units.
+
+    One thread is enough for the kernels to be compiled, and all of it counts as its time.
+    """
+    import numpy as np
+
+    import fastnn
+
+    X, y = np.ones((512, 64), dtype), np.arange(512) % 3
+    net = fastnn.Network([64, 100, 3], loss="cross_entropy", dtype=dtype, random_state=0)
+    for batch_size in (64, 128):
+        net.fit(X, y, batch_size=batch_size, n_jobs=1)

@@ -185,7 +185,9 @@ def call_codegen(emit_body: Any, arguments: str, number: bool = False, like: Any
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointers = [kind for kind in signature.args if isinstance(kind, types.CPointer)]
         model = pointers[0] if like is None else like
-        name = emit_body.__name__.strip("_")
+        # The linker merges functions of one name: those of two files must not have the same.
+        file = emit_body.__module__.rsplit(".", 1)[-1]
+        name = f"{file}.{emit_body.__name__.strip('_')}"
         function = VectorFunction(context, builder, model.dtype, name, arguments, number)
         if not function.exists:
             emit_body(function)
