@@ -32,7 +32,7 @@ SLICE = 256
 #: row form takes so long for a vector of weights in the first cache, or beyond so many bytes:
 NEAR, FAR, CACHE = 0.8, 1.7, 40 * 1024
 #: The blocked form for a row, a vector of weights, and a byte of the row (``x_s . x_t``, copying).
-PER_ROW, PER_VECTOR, PER_BYTE = 25.0, 0.38, 0.175
+PER_ROW, PER_VECTOR, PER_BYTE = 8.0, 0.36, 0.05
 #: Numbers kept of a power of ``M``.
 POWER = 6
 

@@ -88,7 +88,7 @@ def train_each_sample_(
     n_in, n_out = job.sizes[0], job.sizes[1]
     width, momentum = padded(n_out, lanes), slots.size > 0
     most = most_rows(flat)
-    if job.sparse:
+    if job.sparse or (block == 0 and stop - start < most):
         block = 1
     elif block == 0:
         block = block_rows(n_in, n_out, lanes, params.itemsize, momentum, most)
