@@ -204,19 +204,21 @@ def largest_slope(rule, row_size):
 
 
 @helper
-def row_slope(rule, z, y, epsilon, squares):
-    """Return the loss's slope at a score, the step against which is a rate times it.
+def row_slope(rule, scores, targets, epsilon, squares):
+    """Return the loss's slope at a score, the first, the step against which is a rate times it.
 
     A passive-aggressive step would correct the row, limited, whatever the rate (K. Crammer et al.,
     Online passive-aggressive algorithms, JMLR 7, 2006); ``squares`` is ``|x|^2``, above 0 for PA-I.
     """
-    slope = loss_slope(rule.loss, z, y, epsilon)
+    z = scores[0]
+    slope = loss_slope(rule.loss, z, targets[0], epsilon)
     if rule.clip < math.inf:
         limit = constant(largest_slope(rule, squares), z)
         slope = min(max(slope, -limit), limit)
     if rule.schedule < PA1:
         return slope
-    loss = float(loss_value(rule.loss, z, y, epsilon))
+    # The sum is there anyway; the values of all losses would be compiled for this line alone.
+    loss = loss_sum(rule.loss, 1, scores, targets, epsilon)
     if rule.schedule == PA1:
         return slope * constant(min(rule.eta0, loss / squares), z)
     return slope * constant(loss / (squares + 0.5 / rule.eta0), z)
@@ -345,7 +347,8 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
                 f = constant(scale, like)
                 z1, z2, z3 = z1 * f, z2 * f, z3 * f
                 average_a, average_b, scale = 0.0, 1.0, 1.0
-            slope = row_slope(rule, z, X.y[i], epsilon, row_size)
+            own = n_scores - 1
+            slope = row_slope(rule, offset(scores, own), offset(targets, own), epsilon, row_size)
             factor = slope * constant(-rate / scale, like)
             step = float(slope) * -rate
             absolutes *= keep
