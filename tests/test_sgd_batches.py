@@ -9,54 +9,32 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, softmax
+from sgd_problems import (
+    BINARY,
+    COUNTS,
+    KINDS,
+    NAMES,
+    NUMBERS,
+    PLAIN,
+    PROBLEMS,
+    WEIGHT,
+    D,
+    N,
+    X,
+    assert_same,
+    fit,
+    numbers_of,
+)
 from sklearn.base import clone
-from sklearn.linear_model import PoissonRegressor, QuantileRegressor
-from sklearn.metrics import mean_pinball_loss
 
-from fastnn import LogisticRegression, SGDClassifier, SGDRegressor
+from fastnn import LogisticRegression, SGDClassifier, SGDRegressor, schedules
 from fastnn.estimators import sgd_training
-from fastnn.kernels import linear_losses, losses, optimizers
+from fastnn.kernels import linear_losses, optimizers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-N, D = 40, 4
-RNG = np.random.RandomState(0)
-X = RNG.normal(size=(N, D))
-X[RNG.uniform(size=X.shape) < 0.3] = 0
-SCORES = X @ RNG.normal(size=(D, 3)) + RNG.normal(size=(N, 3)) / 2
-KINDS = SCORES.argmax(axis=1)
-NAMES = np.array(["ant", "bee", "cat"])[KINDS]
-BINARY = (SCORES[:, 0] > 0).astype(int)
-NUMBERS = SCORES[:, 0]
-COUNTS = RNG.poisson(np.exp(SCORES[:, 0] / 2)).astype(float)
-WEIGHT = RNG.randint(0, 4, N).astype(float)
-OPTIMIZERS = list(optimizers.TABLE)
-#: Steps whose numbers can be written down: one rate, in order, so many epochs.
-PLAIN = {
-    "learning_rate": "constant", "eta0": 0.05, "shuffle": False, "tol": None, "max_iter": 5,
-}  # fmt: skip
-PROBLEMS = {
-    "binary": (SGDClassifier, BINARY, {"loss": "log_loss"}),
-    "each against the rest": (SGDClassifier, NAMES, {"loss": "modified_huber"}),
-    "together": (SGDClassifier, NAMES, {"loss": "log_loss", "multi_class": "multinomial"}),
-    "numbers": (SGDRegressor, NUMBERS, {"loss": "huber", "epsilon": 0.5}),
-}
 every_problem = pytest.mark.parametrize("problem", PROBLEMS)
-every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
-
-
-def fit(problem, rows=slice(None), weight=None, layout=np.asarray, given=None, **parameters):
-    estimator, y, own = PROBLEMS[problem]
-    model = estimator(**{**own, **PLAIN, **parameters})
-    return model.fit(layout(X[rows]), y[rows], sample_weight=weight, **(given or {}))
-
-
-def numbers_of(model):
-    return np.concatenate([model.coef_.ravel(), model.intercept_])
-
-
-def assert_same(a, b, rtol=1e-9, atol=1e-12):
-    assert_allclose(numbers_of(a), numbers_of(b), rtol=rtol, atol=atol)
+every_optimizer = pytest.mark.parametrize("optimizer", optimizers.TABLE)
 
 
 # The steps ----------------------------------------------------------------------------------
@@ -193,6 +171,48 @@ def test_adaptive_rate():
     assert found.size > 3
 
 
+@pytest.mark.parametrize("steps", [{}, {"optimizer": "adam", "batch_size": 8}], ids=str)
+@pytest.mark.parametrize("schedule", ["invscaling", "step", "cosine", schedules.Cosine(0.2)])
+@every_problem
+def test_a_schedule_sets_the_rate_of_each_epoch(problem, schedule, steps):
+    """After a warm-up, whose steps rise to the first."""
+    rates = []
+    settings = {"schedule": schedule, "warmup_epochs": 2, "max_iter": 14, **steps}
+    watch = [lambda p: rates.append(p.history.learning_rate[-1])]
+    model = fit(problem, **settings, callbacks=watch)
+    after = [schedules.as_schedule(schedule).rate(0.05, epoch, 12) for epoch in range(12)]
+    assert_allclose(rates[:14], [0.025, 0.05, *after])
+    constant = fit(problem, **{**settings, "schedule": "constant"})
+    assert np.abs(numbers_of(model) - numbers_of(constant)).max() > 1e-3
+    assert_same(constant, fit(problem, **{**settings, "schedule": None}))
+
+
+@pytest.mark.parametrize("steps", [{}, {"optimizer": "momentum", "batch_size": 8}], ids=str)
+def test_an_adaptive_schedule_ends_training(steps):
+    rates = []
+    model = fit(
+        "binary", schedule=schedules.Adaptive(factor=0.5, patience=3, minimum=0.01), tol=0.01,
+        max_iter=500, callbacks=[lambda p: rates.append(p.history.learning_rate[-1])], **steps,
+    )  # fmt: skip
+    assert_allclose(sorted(set(rates), reverse=True), [0.05, 0.025, 0.0125])
+    assert rates.count(0.0125) == rates.count(0.025) == 3
+    assert model.n_iter_ < 500
+
+
+def test_a_schedule_is_of_fit_alone():
+    with pytest.raises(ValueError, match="schedule counts the epochs of fit; partial_fit and"):
+        SGDRegressor(schedule="cosine").partial_fit(X, NUMBERS)
+    model = SGDClassifier(schedule="cosine").fit(X, NAMES)
+    with pytest.raises(ValueError, match="Got schedule='cosine'"):
+        model.partial_fit(X, NAMES)
+    with pytest.raises(ValueError, match="Got schedule='cosine'"):
+        model.learn_one(X[0], NAMES[0])
+    with pytest.warns(UserWarning, match="learning_rate='invscaling' has no effect with schedule"):
+        SGDClassifier(schedule="cosine", learning_rate="invscaling").fit(X, NAMES)
+    with pytest.raises(ValueError, match="The 'schedule' parameter of SGDRegressor must be"):
+        SGDRegressor(schedule="sine").fit(X, NUMBERS)
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize("loss", sorted(linear_losses.TABLE))
 def test_sums_of_many_rows(loss):
@@ -275,86 +295,6 @@ def test_logistic_regression_takes_a_weight_of_two_for_a_row_twice(solver, layou
     weighted = LogisticRegression(**settings).fit(layout(X), NAMES, WEIGHT)
     repeated = LogisticRegression(**settings).fit(layout(X[twice]), NAMES[twice])
     assert_same(weighted, repeated, 1e-6, 1e-7)
-
-
-# Where they lead ----------------------------------------------------------------------------
-
-SLOW = {"max_iter": 4000, "tol": None, "batch_size": None, "learning_rate": "constant"}
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "learning_rate", "eta0"),
-    [
-        ("sgd", "constant", 0.5), ("momentum", "constant", 0.1), ("nesterov", "constant", 0.1),
-        ("adagrad", "constant", 0.5), ("adam", "invscaling", 0.1),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("penalty", ["l2", "l1"])
-@pytest.mark.parametrize("problem", ["binary", "together"])
-def test_the_optimum_of_logistic_regression(problem, penalty, optimizer, learning_rate, eta0):
-    """The very zeros of an L1 penalty, too.  (The steps of "rmsprop" are as long as its rate.)"""
-    _, y, _ = PROBLEMS[problem]
-    alpha = 0.05 if problem == "together" else 0.1
-    best = LogisticRegression(
-        C=1 / (alpha * N), l1_ratio=float(penalty == "l1"), solver="saga", tol=1e-12,
-        max_iter=20000, random_state=0,
-    ).fit(X, y)  # fmt: skip
-    model = fit(
-        problem, **{**SLOW, "eta0": eta0, "learning_rate": learning_rate}, optimizer=optimizer,
-        penalty=penalty, alpha=alpha,
-    )  # fmt: skip
-    if penalty == "l1":
-        assert_array_equal(model.coef_ == 0, best.coef_ == 0)
-        assert (best.coef_ == 0).any()
-        assert_allclose(model.coef_, best.coef_, atol=1e-5)
-    elif problem == "binary":
-        assert_same(model, best, atol=1e-6)
-    else:  # the softmax does not know what is added to all intercepts
-        assert_allclose(model.coef_, best.coef_, atol=1e-6)
-
-
-def test_poisson_regression():
-    best = PoissonRegressor(alpha=0.1, tol=1e-10, max_iter=1000).fit(X, COUNTS, WEIGHT)
-    model = SGDRegressor("poisson", alpha=0.1, optimizer="nesterov", eta0=0.02, **SLOW)
-    model.fit(X, COUNTS, sample_weight=WEIGHT)
-    assert_allclose(model.coef_, best.coef_, atol=1e-6)
-    assert_allclose(model.predict(X), best.predict(X), rtol=1e-5)
-    assert model.predict_one(X[0]) == pytest.approx(best.predict(X[:1])[0], rel=1e-5)
-    assert model.score(X, COUNTS) > 0.1
-    assert_allclose(model.network_.forward(X)[:, 0], model.predict(X), rtol=1e-12)
-    exact = SGDRegressor("poisson", alpha=0.1, random_state=0).fit(X, COUNTS)
-    assert exact.score(X, COUNTS) > 0.1
-    held = SGDRegressor("poisson", alpha=0.1, early_stopping=True, random_state=0, max_iter=3)
-    held.fit(X, COUNTS, X_val=X, y_val=COUNTS)
-    assert held.best_validation_score_ == pytest.approx(held.score(X, COUNTS))
-    with pytest.raises(ValueError, match=r"loss='poisson' takes targets of 0 or more, y holds -"):
-        model.fit(X, NUMBERS)
-    with pytest.raises(ValueError, match="y_val holds -1"):
-        model.fit(X, COUNTS, X_val=X[:1], y_val=[-1.0])
-
-
-@pytest.mark.parametrize("quantile", [None, 0.9])
-def test_quantile_regression(quantile):
-    q = 0.5 if quantile is None else quantile
-    best = QuantileRegressor(quantile=q, alpha=0).fit(X, NUMBERS)
-    least = mean_pinball_loss(NUMBERS, best.predict(X), alpha=q)
-    settings = {**SLOW, "learning_rate": "invscaling", "eta0": 0.1, "penalty": None}
-    model = SGDRegressor("quantile", loss_parameter=quantile, optimizer="adam", **settings)
-    model.fit(X, NUMBERS)
-    assert least <= mean_pinball_loss(NUMBERS, model.predict(X), alpha=q) < 1.02 * least
-    if quantile is None:
-        median = SGDRegressor("absolute_error", optimizer="adam", **settings).fit(X, NUMBERS)
-        assert_allclose(median.predict(X), model.predict(X), atol=0.05)
-    assert_allclose(model.network_.forward(X)[:, 0], model.predict(X), rtol=1e-12)
-
-
-@every_optimizer
-def test_default_rates_learn(optimizer):
-    model = SGDClassifier(optimizer=optimizer, batch_size=8, random_state=0).fit(X, NAMES)
-    assert model.score(X, NAMES) > 0.75
-    eta0 = 0.3 if optimizer == "adagrad" else 0.01  # whose steps become ever smaller
-    model = SGDRegressor(optimizer=optimizer, batch_size=8, eta0=eta0, random_state=0)
-    assert model.fit(X, NUMBERS).score(X, NUMBERS) > 0.75
 
 
 # Going on -----------------------------------------------------------------------------------
@@ -529,31 +469,3 @@ def test_optimal_rate_needs_alpha_only_where_it_is_read():
     SGDClassifier(optimizer="adam", alpha=0.0).fit(X, BINARY)
     with pytest.raises(ValueError, match="alpha must be > 0"):
         SGDClassifier(batch_size=8, alpha=0.0).fit(X, BINARY)
-
-
-# The tables ---------------------------------------------------------------------------------
-
-
-def test_every_loss_and_optimizer_is_within_reach():
-    """Of the tables, some estimator trains every loss, and every class takes every optimiser."""
-    from fastnn import MLPClassifier, MLPRegressor
-
-    small = {"hidden_layer_sizes": (2,), "max_iter": 1, "random_state": 0}
-    networks = {MLPRegressor(**small, loss=loss).fit(X, COUNTS.clip(0, 1)).network_.loss_name
-                for loss in set(losses.TABLE) - {"cross_entropy"}}  # fmt: skip
-    networks |= {MLPClassifier(**small).fit(X, NAMES).network_.loss_name}
-    assert networks == set(losses.TABLE)
-    linear = set(SGDClassifier.loss_functions) | set(SGDRegressor.loss_functions)
-    assert linear == set(linear_losses.TABLE)
-    # The losses of networks are those of linear models too; cross-entropy is their softmax.
-    assert set(losses.TABLE) - {"cross_entropy"} <= linear
-    joint = SGDClassifier("log_loss", multi_class="multinomial").fit(X, NAMES)
-    assert joint.network_.loss_name == "cross_entropy"
-    for optimizer in optimizers.TABLE:
-        models = [
-            SGDClassifier(optimizer=optimizer, max_iter=1).fit(X, NAMES),
-            SGDRegressor(optimizer=optimizer, max_iter=1).fit(X, NUMBERS),
-            MLPClassifier(**small, solver=optimizer).fit(X, NAMES),
-            MLPRegressor(**small, solver=optimizer).fit(X, NUMBERS),
-        ]
-        assert all(model.n_iter_ == 1 for model in models)

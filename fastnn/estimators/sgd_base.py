@@ -13,9 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn import schedules
 from fastnn.estimators.callbacks import CallbackMixin, Hooks
 from fastnn.estimators.linear_network import linear_network
 from fastnn.estimators.parameters import is_set
@@ -26,10 +27,12 @@ from fastnn.estimators.sgd_batches import (
     fresh_memory,
     has_batches,
     steps_of_epoch,
+    warn_of_unread,
 )
 from fastnn.estimators.sgd_online import OnlineSGD
 from fastnn.estimators.sgd_training import (
     Course,
+    Pace,
     Parameters,
     Stopping,
     current_average,
@@ -45,6 +48,8 @@ from fastnn.network import Network
 #: What early stopping alone reads, and what passive-aggressive rates do not.
 _OF_EARLY_STOPPING = ("scoring", "restore_best")
 _OF_RATES = ("warmup_epochs",)
+#: What gives each step a rate, where ``schedule`` gives each epoch one.
+_OF_STEPS = ("learning_rate", "power_t")
 MAX_SEED = np.iinfo(np.int32).max
 EVERY_ROW_ONCE = {dtype: np.empty(0, dtype) for dtype in (np.dtype("f4"), np.dtype("f8"))}
 
@@ -100,6 +105,7 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         "optimizer_epsilon": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "clip_norm": [Interval(Real, 0, None, closed="right"), None],
+        "schedule": [StrOptions(set(schedules.TABLE)), HasMethods("rate"), None],
         "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "restore_best": ["boolean", None],
@@ -122,12 +128,20 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
             raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
+        if partial and self.schedule is not None:
+            raise ValueError(
+                "schedule counts the epochs of fit; partial_fit and learn_one have none, set "
+                f"learning_rate instead. Got schedule={self.schedule!r}"
+            )
         check_batches(self)
         self._warn_of_ignored(partial)
 
     def _warn_of_ignored(self, partial: bool) -> None:
         """Warn of each parameter beyond scikit-learn's that was set and is not read."""
+        warn_of_unread(self)
         ignored = []
+        if self.schedule is not None and self.learning_rate != "constant":
+            ignored += [(name, "schedule") for name in _OF_STEPS]
         if not self.early_stopping:
             ignored += [(name, "early_stopping=False") for name in _OF_EARLY_STOPPING]
         if self.learning_rate in ("pa1", "pa2"):
@@ -186,6 +200,7 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
 
     def _prepare_batches(self, outputs: list[slice], W: np.ndarray) -> None:
         """Get the optimiser ready to train parts of the weights apart, or to go on with them."""
+        check_batches(self)
         if not has_batches(self):
             self.__dict__.pop("_memory", None)
             return
@@ -194,6 +209,13 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         kept = self.__dict__.get("_memory")
         if kept is None or kept[0] != self.optimizer or not fits(kept[1], fresh):
             self._memory = self.optimizer, fresh
+
+    def _pace(self) -> Pace | None:
+        """Return the rates of the epochs of `fit`, where ``schedule`` gives them."""
+        if self.schedule is None:
+            return None
+        schedule = schedules.as_schedule(self.schedule)
+        return Pace(schedule, float(self.eta0), self.max_iter, self.warmup_epochs)
 
     def _steppers(
         self,
@@ -206,12 +228,12 @@ class BaseSGD(CallbackMixin, SparseCoefMixin, BaseEstimator):
         *,
         joint: bool = False,
     ) -> dict[str, Any]:
-        """Return the ``kernel`` and the ``mass`` with which `train` trains a problem."""
+        """Return the ``kernel``, its ``mass`` and the ``pace`` with which `train` is called."""
         if not has_batches(self):
-            return {"kernel": exact}
+            return {"kernel": exact, "pace": self._pace()}
         memory = self._memory[1][problem]
         kernel = BatchKernel(self, rule, memory, y, weight, held_out, joint)
-        return {"kernel": kernel, "mass": kernel.mass}
+        return {"kernel": kernel, "mass": kernel.mass, "pace": self._pace()}
 
     def _initial(
         self, shape: tuple[int, int], dtype: np.dtype, coef_init: Any, intercept_init: Any

@@ -29,7 +29,7 @@ def has_batches(estimator: Any) -> bool:
 
 
 def check_batches(estimator: Any) -> None:
-    """Raise ValueError where an estimator's parameters do not go with its steps; warn of ignored.
+    """Raise ValueError where an estimator's rates do not go with its batches.
 
     A passive-aggressive step is the solution for one row.
     """
@@ -40,6 +40,10 @@ def check_batches(estimator: Any) -> None:
             f"optimizer={estimator.optimizer!r}, batch_size={estimator.batch_size!r}, "
             f"weight_decay={estimator.weight_decay!r}"
         )
+
+
+def warn_of_unread(estimator: Any) -> None:
+    """Warn of each parameter of the optimisers that was set and that this one does not read."""
     takes = optimizers.TABLE[estimator.optimizer].options
     for name, option in OPTIONS.items():
         if option not in takes and is_set(estimator, name):

@@ -115,6 +115,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         ``loss="log_loss"``.
     clip_norm : float or None, default=None
         Largest norm of the gradient of a row's loss, before the row's weight, or of a batch's mean.
+    schedule : str, schedule or None, default=None
+        "constant", "invscaling", "step", "cosine", "adaptive" or an instance from
+        `fastnn.schedules`: the rate of each epoch of `fit`, in the place of ``learning_rate``.
     warmup_epochs : int, default=0
         Epochs of `fit` in which the rate first rises linearly, step by step.
     scoring : str, callable or None, default=None
@@ -219,6 +222,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         multi_class: str = "ovr",
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
+        schedule: Any = None,
         warmup_epochs: int = 0,
         scoring: Any = None,
         restore_best: bool | None = None,
@@ -303,16 +307,16 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self
         """
         first = not hasattr(self, "classes_")
-        if first:
+        if first or self.schedule is not None:
             self._check_settings(partial=True)
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    "class_weight 'balanced' is not supported for partial_fit. In order to use "
-                    "'balanced' weights, use compute_class_weight('balanced', classes=classes, "
-                    "y=y). In place of y you can use a large enough sample of the full training "
-                    "set target to properly estimate the class frequency distributions. Pass the "
-                    "resulting weights as the class_weight parameter."
-                )
+        if first and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit. In order to use "
+                "'balanced' weights, use compute_class_weight('balanced', classes=classes, "
+                "y=y). In place of y you can use a large enough sample of the full training "
+                "set target to properly estimate the class frequency distributions. Pass the "
+                "resulting weights as the class_weight parameter."
+            )
         X, y = self._check_data(X, y, reset=first)
         _check_partial_fit_first_call(self, classes)
         shape = self._n_outputs(), X.shape[1]

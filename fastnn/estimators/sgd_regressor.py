@@ -52,7 +52,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         The quantile of "quantile", between 0 and 1; None is 0.5.
     optimizer, batch_size, momentum, beta_1, beta_2, rho, optimizer_epsilon, weight_decay
         As in `SGDClassifier`.
-    clip_norm, warmup_epochs, restore_best, callbacks
+    clip_norm, schedule, warmup_epochs, restore_best, callbacks
         As in `SGDClassifier`.
     scoring : str, callable or None, default=None
         What early stopping watches: a scorer of scikit-learn, "loss" for the validation loss, None
@@ -135,6 +135,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         optimizer_epsilon: float | None = None,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        schedule: Any = None,
         warmup_epochs: int = 0,
         scoring: Any = None,
         restore_best: bool | None = None,
@@ -213,7 +214,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         self
         """
         first = getattr(self, "coef_", None) is None
-        if first:
+        if first or self.schedule is not None:
             self._check_settings(partial=True)
         X, y = self._check_data(X, y, reset=first)
         if first:

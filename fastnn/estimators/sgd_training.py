@@ -23,6 +23,7 @@ from fastnn.kernels.linear import LinearRule, Model
 from fastnn.kernels.linear_losses import CODES, TABLE
 from fastnn.kernels.plan import Rows
 from fastnn.parallel import checkpoint
+from fastnn.schedules import Adaptive, Schedule
 from fastnn.training import History, Progress
 
 #: The intercept's rate on sparse rows: sparse features are seldom non-zero, the intercept is always
@@ -232,9 +233,49 @@ def make_rule(
 
 
 def schedule_of(estimator: Any) -> str:
-    """Return the name of the schedule; "optimal" is plain SGD's, with others the rate stays."""
+    """Return which rates the steps have: "optimal" ones are plain SGD's, others stay.
+
+    So does that of an epoch, where ``schedule`` sets it.
+    """
     name: str = estimator.learning_rate
-    return "constant" if name == "optimal" and estimator.optimizer != "sgd" else name
+    stays = name == "optimal" and estimator.optimizer != "sgd"
+    return "constant" if stays or estimator.schedule is not None else name
+
+
+class Pace:
+    """The rates that ``schedule`` gives the epochs, after a warm-up.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    initial : float
+        Rate to which the warm-up rises.
+    epochs, warmup : int
+        Of the fit at the most, and of the warm-up.
+    """
+
+    def __init__(self, schedule: Schedule, initial: float, epochs: int, warmup: int) -> None:
+        self._schedule, self._initial = schedule, initial
+        self._epochs, self._warmup = epochs, warmup
+        self._factor = 1.0
+
+    @property
+    def patience(self) -> int | None:
+        """Epochs without improvement after which the rate falls; None where it does not."""
+        return self._schedule.patience if isinstance(self._schedule, Adaptive) else None
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, from 0."""
+        after = max(epoch - self._warmup, 0)
+        epochs = self._epochs - self._warmup
+        return self._factor * self._schedule.rate(self._initial, after, epochs)
+
+    def falls(self) -> bool:
+        """Lower the rate; return whether it is still large enough to go on."""
+        if not isinstance(self._schedule, Adaptive):
+            return False
+        self._factor *= self._schedule.factor
+        return self._factor * self._initial >= self._schedule.minimum
 
 
 def loss_number(estimator: Any) -> float:
@@ -282,6 +323,7 @@ def train(
     problem: int = 0,
     problems: int = 1,
     mass: float | None = None,
+    pace: Pace | None = None,
 ) -> Course:
     """Train until the rule says stop; return what happened.
 
@@ -303,6 +345,8 @@ def train(
         Number of this one, and how many there are.
     mass : float, optional
         What the sum of an epoch's losses is divided by; by default the number of its rows.
+    pace : Pace, optional
+        Rates of the epochs, in the place of the rule's ``eta0``.
 
     Raises
     ------
@@ -336,6 +380,8 @@ def train(
                 order = order[shuffle]  # the same shuffle again, of the order so far
             visited = _without(stopping.held_out, order)
             state[linear.LOSS_SUM] = state[linear.PENALTY_SUM] = 0
+            if pace is not None:
+                state[linear.ETA] = pace.rate(epoch - 1)
             progress.epoch = first + epoch - 1
             hooks.epoch_begins()
             for start in range(0, n_train, size):
@@ -375,9 +421,14 @@ def train(
             progress.done, progress.loss = n_train, loss
             if hooks.epoch_ends(progress):
                 break
-            if stale >= stopping.n_iter_no_change:
+            patience = stopping.n_iter_no_change
+            if pace is not None and pace.patience is not None:
+                patience = pace.patience
+            if stale >= patience:
                 if rule.schedule == linear.ADAPTIVE and state[linear.ETA] > 1e-6:
                     state[linear.ETA] /= 5
+                    stale = 0
+                elif pace is not None and pace.falls():
                     stale = 0
                 else:
                     if stopping.lines:
