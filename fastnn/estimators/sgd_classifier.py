@@ -75,10 +75,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         ``optimizer="sgd"``, with others, whose rates are of another kind, ``eta0``; "invscaling"
         ``eta0 / t^power_t``; "adaptive" ``eta0``, divided by 5 whenever training would end; "pa1"
         and "pa2", passive-aggressive steps of the hinge loss, limited by ``eta0``.
-    eta0 : float, default=0.01
+    eta0, power_t : float, default=0.01, 0.5
         See ``learning_rate``; "adagrad", whose steps become ever smaller, takes 0.1 or more.
-    power_t : float, default=0.5
-        See ``learning_rate``.
     early_stopping : bool, default=False
         Whether a stratified part of the rows is held out, whose accuracy ends training.
     validation_fraction : float, default=0.1
@@ -96,12 +94,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     batch_size : int or None, default=1
         Rows a step, at most; None for all of them: then a row of weight 2 is a row twice, and one
         of weight 0 absent, to rounding.  With 1 a step is in proportion to the row's weight.
-    momentum : float, default=0.9
-        Of "momentum" and "nesterov".
+    momentum, rho : float, default=0.9, 0.99
+        Of "momentum" and "nesterov"; decay of the squares of "rmsprop".
     beta_1, beta_2 : float, default=0.9, 0.999
         Decay of the moments of "adam" and "adamw".
-    rho : float, default=0.99
-        Decay of the squares of "rmsprop".
     optimizer_epsilon : float or None, default=None
         Against division by zero in "adam", "adamw", "rmsprop" (None is 1e-8), "adagrad" (1e-10).
     weight_decay : float or None, default=None
