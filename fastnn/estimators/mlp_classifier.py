@@ -360,7 +360,14 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
 
     @property
     def network_(self) -> Network:
-        """The trained `Network` itself, for `fastnn.explain` and its like."""
+        """The trained `Network` itself, for `fastnn.explain` and its like.
+
+        Raises
+        ------
+        AttributeError
+            ``y`` has many columns of classes, and the loss is the log loss: each column then has a
+            softmax of its own, and a `Network` only one.
+        """
         network = super().network_
         if self._labels.kind == "multioutput" and self.loss == "log_loss":
             raise AttributeError(

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.estimators.callbacks import Hooks
@@ -23,7 +22,7 @@ from fastnn.estimators.parameters import store_parameters
 from fastnn.estimators.sgd_base import MAX_SEED, BaseSGD, Job
 from fastnn.estimators.sgd_batches import has_batches
 from fastnn.estimators.sgd_online import OnlineSGD
-from fastnn.estimators.sgd_training import Course, Parameters, make_rule, train
+from fastnn.estimators.sgd_training import Course, Parameters, in_parallel, make_rule, train
 from fastnn.estimators.sgd_validation import Held, make_judge, take_held
 from fastnn.inputs import as_rows
 from fastnn.kernels.linear import train_rows_
@@ -370,11 +369,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
                 held_out = self._held_out(StratifiedShuffleSplit, y, weight)
             seeds = check_random_state(self.random_state).randint(MAX_SEED, size=n_outputs)
             watched = hooks.watches_epochs or hooks.watches_slices
-            courses = Parallel(
-                n_jobs=1 if watched else self.n_jobs,
-                verbose=self.verbose if self.verbose >= 2 else 0,
-                require="sharedmem",
-            )(delayed(self._train_class)(job, y, c, held_out, seed) for c, seed in enumerate(seeds))
+            problems = [(job, y, c, held_out, seed) for c, seed in enumerate(seeds)]
+            courses = in_parallel(
+                self._train_class, problems, 1 if watched else self.n_jobs, self.verbose
+            )
         self.n_iter_ = max(course.n_iter for course in courses)
         self.t_ += self.n_iter_ * self._steps(X.shape[0])
         self._report(courses)

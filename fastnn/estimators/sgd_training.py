@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import joblib
 import numpy as np
+from sklearn.utils.parallel import Parallel, delayed
 
 from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.sgd_batches import has_batches
@@ -392,7 +394,7 @@ def train(
                     progress.done = stop
                     progress.loss = state[linear.LOSS_SUM] / (mass * stop / n_train)
                     hooks.on_slice(progress)
-            if not (np.isfinite(model.b).all() and np.isfinite(model.W).all()):
+            if not _is_finite(model):
                 raise ValueError(
                     f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input "
                     "data with StandardScaler or MinMaxScaler might help."
@@ -442,6 +444,23 @@ def train(
         for array, value in zip(model, kept, strict=True):
             array[:] = value
     return course
+
+
+def in_parallel(
+    work: Callable[..., Course], problems: list[tuple], n_jobs: int | None, verbose: int
+) -> list[Course]:
+    """Return ``work(*problem)`` of each, by threads; joblib alone takes 0.2 ms, so not by one."""
+    if verbose < 2 and joblib.effective_n_jobs(n_jobs) == 1:
+        return [work(*problem) for problem in problems]
+    parallel = Parallel(n_jobs=n_jobs, verbose=verbose if verbose >= 2 else 0, require="sharedmem")
+    return list(parallel(delayed(work)(*problem) for problem in problems))
+
+
+def _is_finite(model: Model) -> bool:
+    """Return whether all weights are finite, which their squares mostly settle, and sooner."""
+    W, b = model.W, model.b
+    squares = math.isfinite(np.vdot(W, W)) and math.isfinite(np.vdot(b, b))
+    return squares or bool(np.isfinite(W).all() and np.isfinite(b).all())
 
 
 def _penalty(kernel: Callable, rule: LinearRule, model: Model, n: int) -> float:

@@ -120,23 +120,25 @@ def kernel(function: Callable) -> Any:
     return dispatcher
 
 
-def native(dispatcher: Any, arguments: tuple) -> tuple[tuple, int, list]:
+def kinds_of(arguments: tuple) -> tuple:
+    """Return Numba's types of arguments."""
+    return tuple(numba.typeof(argument) for argument in arguments)
+
+
+def native(dispatcher: Any, kinds: tuple) -> tuple[int, list]:
     """Return what a kernel runs for arguments of these types, compiled if it has to be.
 
     Returns
     -------
-    kinds : tuple
-        Numba's types of the arguments.
     address : int
         Of its machine code, which takes where to put the result and an exception, then `places`.
     places : list of llvmlite.ir.Type
         The words of all arguments, one after the other.
     """
-    kinds = tuple(numba.typeof(argument) for argument in arguments)
     dispatcher.compile(kinds)
     compiled = dispatcher.overloads[kinds]
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    return kinds, address, list(cpu_target.target_context.get_arg_packer(kinds).argument_types)
+    return address, list(cpu_target.target_context.get_arg_packer(kinds).argument_types)
 
 
 def link(module: Any, name: str) -> tuple[int, Any]:

@@ -9,16 +9,19 @@ load them from there.
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from fastnn.kernels.jit import JIT, link, native
+from fastnn.kernels.jit import JIT, kinds_of, link, native
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _WORDS = _I64.as_pointer()
+#: Held where code is compiled: of two modules with one name, one would be freed.
+_LOCK = threading.Lock()
 
 
 class Prepared:
@@ -107,21 +110,23 @@ def chained(*steps: Prepared) -> Callable[[], int]:
     block = np.array(
         [len(steps), *(word for step in steps for word in (step._code, step._block.ctypes.data))]
     )
-    run = functools.partial(_chain(), block.ctypes.data)
+    with _LOCK:
+        run = functools.partial(_chain(), block.ctypes.data)
     run.keeps = block, steps  # type: ignore[attr-defined]
     return run
 
 
 def _machine_code(kernel: Any, arguments: tuple, n_words: int) -> tuple[int, Callable]:
     """Return what makes the calls of the block at an address, and returns 0 unless one failed."""
-    kinds, address, places = native(kernel, arguments)
-    assert len(places) == n_words, "Numba passes arguments in another way"
-    return _loader(kernel, kinds, address, tuple(places))
+    with _LOCK:
+        return _loader(kernel, kinds_of(arguments), n_words)
 
 
 @functools.cache
-def _loader(kernel: Any, kinds: tuple, address: int, places: tuple) -> tuple[int, Callable]:
+def _loader(kernel: Any, kinds: tuple, n_words: int) -> tuple[int, Callable]:
     """Compile the loop over the calls of a block; kept, as the kernel's code is."""
+    address, places = native(kernel, kinds)
+    assert len(places) == n_words, "Numba passes arguments in another way"
 
     def body(b: ir.IRBuilder, words: Any) -> Any:
         with b.goto_entry_block():
