@@ -127,7 +127,7 @@ def step_range_(params, rule, rate, l2, t, n, first, size, n_weights, grads, slo
         value = penalise_range_(rule, l2, n_weights, own, grads)
     if rule.weight_decay != 0:
         W = vector(own, 0, n_weights)
-        keep = constant(1 - rate * rule.weight_decay, W[0])
+        keep = constant(1 - rate * rule.weight_decay, own[0])
         for i in range(n_weights):
             W[i] *= keep
     at = min(first, slots.size)  # none have size 0
