@@ -16,6 +16,7 @@ import scipy.sparse
 from fastnn.kernels.plan import Rows, Targets
 
 _BLOCK = 1 << 20  # entries looked at together: the check needs no memory of the data's size
+_CACHED = 1 << 16  # entries that stay in the cache while they are looked at twice
 
 
 def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X") -> Rows:
@@ -200,10 +201,11 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 def check_finite(array: np.ndarray, name: str) -> None:
     """Raise ValueError with the place of the first NaN or inf of a C-contiguous array."""
     flat = array.reshape(-1)
-    for start in range(0, flat.size, _BLOCK):
-        finite = np.isfinite(flat[start : start + _BLOCK])
-        if not finite.all():
-            at = start + int(np.argmin(finite))
+    for start in range(0, flat.size, _CACHED):
+        block = flat[start : start + _CACHED]
+        # A NaN is the maximum and the minimum of all.  Of what NumPy can do, this is fastest.
+        if not (np.isfinite(np.maximum.reduce(block)) and np.isfinite(np.minimum.reduce(block))):
+            at = start + int(np.argmin(np.isfinite(block)))
             where = ", ".join(str(int(i)) for i in np.unravel_index(at, array.shape))
             raise ValueError(
                 f"{name} must be finite, found {flat[at]} at [{where}]; impute or drop it first"
