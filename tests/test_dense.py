@@ -8,7 +8,7 @@ import scipy.sparse
 
 from fastnn.kernels import dense
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.plan import Rows, borrow
+from fastnn.kernels.plan import NO_NUMBERS, Rows, borrow
 from fastnn.kernels.views import offset
 from fastnn.network import make_plan
 
@@ -49,6 +49,7 @@ class Ordered(NamedTuple):
 
     y: np.ndarray
     weight: np.ndarray
+    numbers: np.ndarray
     order: np.ndarray
 
 
@@ -61,7 +62,7 @@ def sparse_job(csr, precision, order=()):
         csr.indptr.astype(np.int64),
     )
     none = np.empty((0, 1), precision)
-    targets = Ordered(none, none[:, 0].copy(), np.array(order, np.int64))
+    targets = Ordered(none, none[:, 0].copy(), NO_NUMBERS, np.array(order, np.int64))
     return make_plan((csr.shape[1], 1), (), "squared_error", 0.0, 1.0), rows, targets
 
 

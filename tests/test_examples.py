@@ -26,7 +26,9 @@ def test_example(script, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    # The one line of whoever is the first to use a kernel on this machine.
+    said = done.stderr.splitlines()
+    assert [line for line in said if not line.startswith("fastnn compiles its kernels")] == []
     assert done.stdout.strip()
     assert picture.read_bytes().startswith(b"\x89PNG")
 

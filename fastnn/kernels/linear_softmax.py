@@ -30,7 +30,7 @@ from fastnn.kernels.linear_row import (
     row_truncate_,
 )
 from fastnn.kernels.subnormals import flushing_
-from fastnn.kernels.views import constant, offset, pointer
+from fastnn.kernels.views import constant, keep_alive, offset, pointer
 
 
 @helper
@@ -114,6 +114,7 @@ def train_each_softmax_row_(rule, model, rows, y, weight, order, start, stop):
             average_a += average_b * scale / number
         state[T], state[RATE] = t + 1, eta
     finish_(rule, state, n_out * d, scale, average_a, average_b, V, A, averaging)
+    keep_alive((steps,))
 
 
 @kernel
