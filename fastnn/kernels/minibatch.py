@@ -47,6 +47,8 @@ def weights_of(job, flat, l):
 @helper
 def penalise_range_(rule, l2, size, W, gW):
     """Return the value of the penalties of ``size`` weights; add their gradient to ``gW``."""
+    if size == 0:  # biases alone
+        return 0.0
     lasso, ridge = constant(rule.l1, W[0]), constant(l2, W[0])
     W, gW = vector(W, 0, size), vector(gW, 0, size)
     squares = constant(0, W[0])
