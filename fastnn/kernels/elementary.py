@@ -164,6 +164,22 @@ def _exp_parts_64(x, tail):
 exp_parts = by_precision(_exp_parts_32, _exp_parts_64)
 
 
+#: ``(e^r - 1 - r) / r^2`` for ``|r| <= log(2) / 2``, from the constant up.
+_TAIL_32 = (
+    0.5,
+    0.16666576666119928,
+    0.04166655421298415,
+    0.008363232883682618,
+    0.0013926250831497611,
+)
+EXP_TAIL_32 = tuple(np.float32(c) for c in _TAIL_32)
+EXP_TAIL_64 = (
+    0.5000000000000001, 0.16666666666666669, 0.041666666666623824, 0.008333333333330039,
+    0.0013888888917367081, 0.00019841269863171557, 2.4801521057868204e-05, 2.7557268276905696e-06,
+    2.7620201591031547e-07, 2.5100472505694996e-08,
+)  # fmt: skip
+
+
 def _exp_factors_32(x):
     """Return ``n`` and ``p`` with ``exp(x) = 2^n p``, with few operations one after another.
 
@@ -173,12 +189,9 @@ def _exp_factors_32(x):
     shifted = x * LOG2_E_32 + MAGIC_32
     r = x - (shifted - MAGIC_32) * LN2_32
     r2 = r * r
-    q4 = (
-        np.float32(0.04166655421298415)
-        + r * np.float32(0.008363232883682618)
-        + r2 * np.float32(0.0013926250831497611)
-    )
-    q2 = np.float32(0.5) + r * np.float32(0.16666576666119928)
+    tail = EXP_TAIL_32
+    q4 = tail[2] + r * tail[3] + r2 * tail[4]
+    q2 = tail[0] + r * tail[1]
     p = ((np.float32(1) + r) + r2 * q2) + (r2 * r2) * q4
     return np.int32(np.float32(shifted).view(np.int32) - MAGIC_BITS_32), p
 
@@ -193,18 +206,10 @@ def _exp_factors_64(x):
     r = x - (shifted - MAGIC_64) * LN2_64
     r2 = r * r
     r4 = r2 * r2
-    q2 = cubic(
-        r, r2, 0.5000000000000001, 0.16666666666666669, 0.041666666666623824, 0.008333333333330039
-    )
-    q6 = cubic(
-        r,
-        r2,
-        0.0013888888917367081,
-        0.00019841269863171557,
-        2.4801521057868204e-05,
-        2.7557268276905696e-06,
-    )
-    q10 = 2.7620201591031547e-07 + r * 2.5100472505694996e-08
+    tail = EXP_TAIL_64
+    q2 = cubic(r, r2, tail[0], tail[1], tail[2], tail[3])
+    q6 = cubic(r, r2, tail[4], tail[5], tail[6], tail[7])
+    q10 = tail[8] + r * tail[9]
     p = ((1 + r) + r2 * q2) + (r2 * r4) * (q6 + r4 * q10)
     return np.float64(shifted).view(np.int64) - MAGIC_BITS_64, p
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from fastnn.kernels.elementary import EXP_TAIL_32, EXP_TAIL_64
 from fastnn.kernels.jit import JIT, intrinsic, types
 from fastnn.kernels.row import dot_products
 from fastnn.kernels.vector_function import VectorFunction, call_codegen
@@ -24,14 +25,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 SAFE = 80.0
 #: Rows of ``W`` that are changed side by side; more of them take a loop.
 _FEW = (2, 4)
-#: ``(e^r - 1 - r) / r^2`` for ``|r| <= log(2) / 2``, as of `elementary.exp_factors`.
-_TAIL = {
-    32: (0.5, 0.16666576666119928, 0.04166655421298415, 0.008363232883682618,
-         0.0013926250831497611),
-    64: (0.5000000000000001, 0.16666666666666669, 0.041666666666623824, 0.008333333333330039,
-         0.0013888888917367081, 0.00019841269863171557, 2.4801521057868204e-05,
-         2.7557268276905696e-06, 2.7620201591031547e-07, 2.5100472505694996e-08),
-}  # fmt: skip
+_TAIL = {32: tuple(map(float, EXP_TAIL_32)), 64: EXP_TAIL_64}
 _MAGIC = {32: 1.5 * 2.0**23, 64: 1.5 * 2.0**52}
 _FRACTION = {32: (23, 127), 64: (52, 1023)}
 
