@@ -55,7 +55,7 @@ from fastnn import Network
 
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((2048, 20)).astype("f4"), rng.integers(0, 3, 2048)
-start, found = threading.Barrier(4), [None] * 4
+start, found = threading.Barrier(4, timeout=60), [None] * 4
 
 def fit(i):
     net = Network([20, 100, 3], loss="cross_entropy", random_state=0)
