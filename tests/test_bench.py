@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import fastnn
 from fastnn.bench import cases, environment, limits, report, run, sweep, tasks, timing
 from fastnn.bench.peers import PEERS, Peer, ours, scikit_learn
-from fastnn.bench.race import Case, Comparison, Row, _compare, race
+from fastnn.bench.race import Case, Comparison, Row, race
 from fastnn.bench.tasks import Dense, Linear, Prediction, Training
 from fastnn.cli import main
 
@@ -35,9 +35,6 @@ TASKS = {
 SPEED = {"rounds": 2, "seconds": 1e-6, "operations": 1e9}
 
 
-CLOCK = timing.clock
-
-
 @pytest.fixture(autouse=True)
 def _steady_time(monkeypatch):
     """Let every epoch take a second, whatever this machine is doing."""
@@ -47,19 +44,6 @@ def _steady_time(monkeypatch):
         return float(times)
 
     monkeypatch.setattr(timing, "clock", clock)
-
-
-class Sleeper:
-    """A contender that only counts: what it is asked for, and in which order."""
-
-    def __init__(self, name, log):
-        self.name, self.log = name, log
-
-    def run(self, times):
-        self.log.append((self.name, times))
-
-    def result(self):
-        return np.zeros(1)
 
 
 # Tasks
@@ -141,10 +125,13 @@ def test_heavy_peers_do_the_same(name):
     if (reason := PEERS[name].missing()) is not None:
         pytest.skip(reason)
     program = """
-import dataclasses, sys
+import os, sys
+from fastnn.bench.environment import one_core
 from fastnn.bench.peers import PEERS, ours
 from fastnn.bench.tasks import Prediction, Training
 peer = PEERS[sys.argv[1]]
+held = one_core()
+held.__enter__()
 for dtype in "float32", "float64":
     for task in (
         Training((4, 6, 3), 60, "sigmoid", dtype, learning_rate=0.05),
@@ -160,6 +147,9 @@ for dtype in "float32", "float64":
             theirs.run(times)
             mine.run(times)
             assert task.disagreement(mine.result(), theirs.result()) is None, (dtype, task)
+if os.path.isdir("/proc/self/task") and hasattr(os, "sched_getaffinity"):
+    numbers = [int(name) for name in os.listdir("/proc/self/task")]
+    assert all(len(os.sched_getaffinity(number)) == 1 for number in numbers), numbers
 print("agreed")
 """
     result = subprocess.run(
@@ -258,80 +248,6 @@ def test_fann_is_compared_on_its_own_loss():
     assert PEERS["fann"].task(LINEAR) is LINEAR
     assert PEERS["fann"].contender(BATCHES) is None
     assert scikit_learn.contender(task) is None
-
-
-# Timing
-
-
-def test_all_take_turns_and_end_with_a_long_fit():
-    log = []
-    timings = [timing.Timing(Sleeper(name, log), 2, 0.0, 0.0) for name in "abc"]
-    timing.take_turns(timings, 4)
-    names = "".join(name for name, _ in log[::2])
-    assert names == "abcbcacababc"
-    assert [times for _, times in log] == [1, 3] * 12
-
-
-def test_slow_contenders_sit_out_later_rounds():
-    log = []
-    slow = timing.Timing(Sleeper("slow", log), 1, 0.0, timing.SLOW_TURN * 2)
-    fast = timing.Timing(Sleeper("fast", log), 1, 0.0, 0.0)
-    timing.take_turns([slow, fast], timing.SLOW_ROUNDS + 2)
-    assert log.count(("slow", 2)) == timing.SLOW_ROUNDS
-    assert log.count(("fast", 2)) == timing.SLOW_ROUNDS + 2
-    assert fast.median() == 1.0
-    slow.seconds, fast.seconds = {0: 2.0, 1: 6.0}, {0: 1.0, 1: 2.0, 2: 9.0}
-    np.testing.assert_array_equal(timing.ratios(slow, fast), [2.0, 3.0])
-    assert fast.median() == 2.0
-
-
-def test_calibration_asks_for_epochs_enough():
-    class Timed(Sleeper):
-        """Takes 5 s to set up, 20 s at its first call, and 1 s an epoch, on a clock of its own."""
-
-        now = 0.0
-
-        def run(self, times):
-            self.now += 5 + times + (20 if not self.log else 0)
-            super().run(times)
-
-    contender = Timed("t", [])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "clock", CLOCK)
-        patch.setattr(timing.time, "perf_counter", lambda: contender.now)
-        found = timing.calibrate(contender, 12.0)
-    assert found.first_call == 20.0
-    assert found.extra == 12
-    assert found.turn == 6 + 18
-    assert timing._epochs(1.0, 1e-12) == timing.MOST_EPOCHS
-    assert timing._epochs(1e-9, 5.0) == timing.LEAST_EPOCHS
-
-
-def test_rounds_that_went_wrong_do_not_count():
-    class Backwards(Sleeper):
-        """Its long fits take no time."""
-
-        now = 0.0
-
-        def run(self, times):
-            self.now += 1.0 if times == 1 else 0.5
-
-    contender = Backwards("b", [])
-    found = timing.Timing(contender, 2, 0.0, 0.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "clock", CLOCK)
-        patch.setattr(timing.time, "perf_counter", lambda: contender.now)
-        timing.take_turns([found], 2)
-    assert found.seconds == {}
-    assert math.isnan(found.median())
-    comparison = Comparison()
-    task = dataclasses.replace(SAMPLES)
-    mine = timing.Timing(ours.Train(task), 2, 0.0, 0.0, {0: 1.0})
-    theirs = timing.Timing(ours.Train(task), 2, 0.0, 0.0)
-    mine.contender.run(3)
-    theirs.contender.run(3)
-    _compare(comparison, theirs, mine, task)
-    assert comparison.refused.startswith("no round gave it")
 
 
 # Limits

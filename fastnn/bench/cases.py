@@ -32,6 +32,8 @@ class Table:
     peers : dict of Peer
     missing : str or None
         Why it cannot be measured here.
+    threads : int
+        With one, the contenders are kept to one core.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Table:
     cases: list[Case]
     peers: dict[str, Peer]
     missing: str | None = None
+    threads: int = 1
 
 
 def name_of(task: Dense) -> str:
@@ -162,7 +165,7 @@ def _against_one_thread(title: str, cases: list[Case], option: str) -> Table:
     elif cores() < THREADS:
         missing = f"this process has one core, and {THREADS} are needed"
     one = Peer("one thread", lambda: None, ours.contender)
-    return Table(title, "FMA peak of one core", cases, {"one": one}, missing)
+    return Table(title, "FMA peak of one core", cases, {"one": one}, missing, THREADS)
 
 
 TABLES = {

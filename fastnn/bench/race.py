@@ -114,7 +114,12 @@ def race(
     Row
     """
     task, samples = case.task, case.task.samples
-    timings: dict[Any, Timing] = {task: calibrate(case.ours(task), seconds)}
+    timings: dict[Any, Timing] = {}
+
+    def enter(key: Any, contender: Contender, sets_up: bool = task.sets_up) -> None:
+        timings[key] = calibrate(contender, seconds, sets_up=sets_up)
+
+    enter(task, case.ours(task))
     found: dict[str, Comparison] = {}
     tasks = {key: peer.task(task) for key, peer in peers.items()}
     for key, peer in peers.items():
@@ -122,17 +127,17 @@ def race(
             contender = peer.contender(tasks[key])
             if contender is None:
                 continue
-            timings[key] = calibrate(contender, seconds)
+            enter(key, contender)
         except Exception as error:  # of a library that this one knows in other versions only
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             found[key] = Comparison(refused=f"it failed: {reason}")
             continue
         found[key] = Comparison(goal=case.goals.get(key))
         if tasks[key] not in timings:
-            timings[tasks[key]] = calibrate(case.ours(tasks[key]), seconds)
+            enter(tasks[key], case.ours(tasks[key]))
     dense = isinstance(task, Dense)
     if not dense:
-        timings[OnePass] = calibrate(OnePass(task.X), seconds)
+        enter(OnePass, OnePass(task.X), sets_up=False)
     take_turns(list(timings.values()), rounds)
     ours = timings[task]
     for key, comparison in found.items():
@@ -151,8 +156,8 @@ def race(
 def _compare(comparison: Comparison, theirs: Timing, ours: Timing, task: Any) -> None:
     """Fill in a peer's numbers, if it makes what fastnn makes in as many epochs."""
     comparison.first_call = theirs.first_call
-    epochs = min(1 + theirs.extra, COMPARED_EPOCHS)
-    if epochs < 1 + theirs.extra:
+    epochs = min(theirs.long, COMPARED_EPOCHS)
+    if epochs < theirs.long:
         theirs.contender.run(epochs)
     ours.contender.run(epochs)
     comparison.refused = task.disagreement(ours.contender.result(), theirs.contender.result())

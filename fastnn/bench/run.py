@@ -1,11 +1,13 @@
 """A whole run: the machine's limits, then tables or the sweep, told line by line."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastnn.bench import report
 from fastnn.bench.cases import TABLES, Table, make_table
+from fastnn.bench.environment import one_core
 from fastnn.bench.limits import bytes_per_second, operations_per_second
 from fastnn.bench.peers import PEERS, Peer
 from fastnn.bench.race import Row, race
@@ -113,7 +115,8 @@ class Run:
         rows = []
         for case in table.cases:
             operations = self._operations[case.task.dtype]
-            row = race(case, peers, operations=operations, **self._speed)
+            with one_core() if table.threads == 1 else contextlib.nullcontext():
+                row = race(case, peers, operations=operations, **self._speed)
             self._say(report.line(table, row, self._goals))
             rows.append(row)
         self._say(report.footer(table, rows))

@@ -89,6 +89,9 @@ class Dense:
     activation: str = "relu"
     dtype: str = "float32"
 
+    #: Whether a run prepares something, or checks its input, before the first of its epochs.
+    sets_up = True
+
     @cached_property
     def X(self) -> np.ndarray:
         """Rows (n, d)."""
@@ -194,6 +197,8 @@ class Training(Dense):
 class Prediction(Dense):
     """Predict class probabilities of all rows."""
 
+    sets_up = False
+
     @property
     def samples(self) -> int:
         """Rows of one pass."""
@@ -232,6 +237,8 @@ class Linear:
     nonzeros: int = 0
     dtype: str = "float32"
     alpha: float = 1e-4
+
+    sets_up = True
 
     @cached_property
     def X(self) -> Any:

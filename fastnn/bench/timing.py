@@ -1,9 +1,11 @@
 """Time contenders against each other: in turns, in one process, compilation apart.
 
 A contender that is asked for a fit of one epoch and for a long one pays for setting up and for
-checking its input in both; the difference is what the epochs between them cost.  All take turns
-in each round, so that whatever slows the machine for a while slows them together, and the ratio
-within a round is what is looked at; of several rounds the median counts.
+checking its input in both; the difference is what the epochs between them cost.  A prediction has
+no set-up: it has a long run only, as a difference has the noise of both.
+
+All take turns in each round, so that whatever slows the machine for a while slows them together,
+and the ratio within a round is what is looked at; of several rounds the median counts.
 """
 
 import gc
@@ -39,19 +41,27 @@ class Timing:
     contender : Contender
     extra : int
         Epochs by which the long fit is longer than the short one.
+    short : int
+        Epochs of the short fit: 1, or 0 where there is none because nothing is set up.
     first_call : float
         Seconds that the first call of all took beyond the second: loading and compiling.
     turn : float
-        Seconds of a short and a long fit together.
+        Seconds of a round.
     seconds : dict of int to float
         Seconds of one epoch, by round.
     """
 
     contender: Contender
     extra: int
+    short: int
     first_call: float
     turn: float
     seconds: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def long(self) -> int:
+        """Epochs of the long fit."""
+        return self.short + self.extra
 
     def median(self) -> float:
         """Return the median seconds of an epoch; NaN where no round gave any."""
@@ -65,16 +75,17 @@ def clock(contender: Contender, times: int) -> float:
     return time.perf_counter() - start
 
 
-def calibrate(contender: Contender, seconds: float) -> Timing:
+def calibrate(contender: Contender, seconds: float, *, sets_up: bool = True) -> Timing:
     """Run a contender for the first time, and find how many epochs take so many seconds."""
     first = clock(contender, 1)
-    short = clock(contender, 1)
-    extra = _epochs(seconds, short)
-    long = clock(contender, 1 + extra)
-    if extra < MOST_EPOCHS and long - short < seconds / 2:
-        extra = _epochs(seconds, (long - short) / extra)
-        long = clock(contender, 1 + extra)
-    return Timing(contender, extra, max(first - short, 0.0), short + long)
+    one = clock(contender, 1)
+    short, seconds_short = (1, one) if sets_up else (0, 0.0)
+    extra = _epochs(seconds, one)
+    long = clock(contender, short + extra)
+    if extra < MOST_EPOCHS and long - seconds_short < seconds / 2:
+        extra = _epochs(seconds, (long - seconds_short) / extra)
+        long = clock(contender, short + extra)
+    return Timing(contender, extra, short, max(first - one, 0.0), seconds_short + long)
 
 
 def _epochs(seconds: float, epoch: float) -> int:
@@ -94,8 +105,8 @@ def take_turns(timings: list[Timing], rounds: int) -> None:
             for timing in timings[first:] + timings[:first]:
                 if r >= SLOW_ROUNDS and timing.turn > SLOW_TURN:
                     continue
-                short = clock(timing.contender, 1)
-                long = clock(timing.contender, 1 + timing.extra)
+                short = clock(timing.contender, timing.short) if timing.short else 0.0
+                long = clock(timing.contender, timing.long)
                 if long > short:  # else something else had the machine
                     timing.seconds[r] = (long - short) / timing.extra
     finally:

@@ -56,6 +56,9 @@ def bench(
 ) -> None:
     """Race against other libraries on this machine, each on one thread.
 
+    Where the system can (Linux), all are kept to one core, as some ignore settings of threads; but
+    for the tables that are about threads.
+
     All are given the same rows, initial weights, orders and hyper-parameters, and a comparison is
     refused where the losses after training differ.  They take turns in one process.  Shown are the
     time of a row in fastnn and how many times as long the others took, medians of the rounds.
