@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-#: Rows after which a copy is due; numbers of which there may be one after every epoch.
-_ROWS, _FEW = 1024, 1 << 16
+#: Rows after which a copy is due; parameters of which there may be one after every epoch.
+_ROWS, FEW = 1024, 1 << 16
 
 
 def all_finite(values: np.ndarray) -> bool:
@@ -29,22 +29,22 @@ class LastFinite:
     """
 
     def __init__(self, parameters: np.ndarray, state: Any) -> None:
-        self._live = parameters, state
+        self.state = state
+        self._parameters = parameters
         self._copies = parameters.copy(), state.slots.copy()
         self._t = state.t
         self._rows = 0
 
     def keep(self, rows: int) -> None:
         """Take a copy, if one is due ``rows`` after the last call."""
-        parameters, state = self._live
+        parameters, state = self._parameters, self.state
         self._rows += rows
-        if self._rows >= _ROWS or parameters.size <= _FEW:
+        if self._rows >= _ROWS or parameters.size <= FEW:
             for copy, live in zip(self._copies, (parameters, state.slots), strict=True):
                 copy[:] = live
             self._t, self._rows = state.t, 0
 
     def restore(self) -> None:
         """Write the last copy back."""
-        parameters, state = self._live
-        parameters[:], state.slots[:] = self._copies
-        state.t = self._t
+        self._parameters[:], self.state.slots[:] = self._copies
+        self.state.t = self._t

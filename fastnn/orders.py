@@ -59,6 +59,20 @@ def draw_order(rng: np.random.Generator | None, present: np.ndarray | None, n: i
     return order
 
 
+def draw_orders(
+    rng: np.random.Generator, present: np.ndarray | None, n: int, epochs: int
+) -> np.ndarray:
+    """Return what `draw_order` draws for so many epochs, one after the other, as one array."""
+    rows = np.arange(n) if present is None else present
+    orders = np.tile(rows, (epochs, 1))
+    if rows.size <= FEW:
+        rng.permuted(orders, axis=1, out=orders)  # draws what shuffle draws, row by row
+    else:
+        for order in orders:
+            shuffle_(int(rng.integers(2**63)), order)
+    return orders.ravel()
+
+
 def part_of(order: Order, start: int, stop: int) -> tuple[np.ndarray, int]:
     """Return an int64 array with the rows of times ``start:stop``, and the time of its first."""
     if isinstance(order, Shuffle):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.errors import DivergenceWarning, choose, number
-from fastnn.finite import LastFinite, all_finite
+from fastnn.errors import DivergenceWarning
+from fastnn.finite import FEW, LastFinite, all_finite
 from fastnn.kernels import optimizers
 from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
@@ -24,95 +24,15 @@ from fastnn.memory import aligned_zeros
 from fastnn.orders import NATURAL_ORDER, STORED, Order, draw_order, part_of
 from fastnn.parallel import Team, checkpoint, count_parts, count_shares, team_of, train_batches
 from fastnn.replicas import BLOCK_ROWS, Replicas
+from fastnn.rules import OptimizerState, make_rule
 from fastnn.schedules import Adaptive, Schedule
+from fastnn.together import AHEAD, Together
 
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _WHOLE_ROWS = 1024  # of a batch that is never taken in parts
 _PART_ROWS = 256  # of a batch in several calls, each of which adds to the gradient of all weights
+_WORTH = 8  # epochs that pay for laying out calls of several
 _SLICE_FLOP = 4e8  # arithmetic of one kernel call: 100 ms at the slowest measured rate
-
-
-@dataclass
-class OptimizerState:
-    """What an optimiser remembers between steps.
-
-    Attributes
-    ----------
-    slots : array (n_slots, n_parameters)
-        Velocities and moments.
-    t : int
-        Steps made so far.
-    """
-
-    slots: np.ndarray
-    t: int = 0
-
-    @classmethod
-    def fresh(cls, optimizer: str, parameters: np.ndarray) -> "OptimizerState":
-        """Return the state before the first step."""
-        n_slots = optimizers.TABLE[optimizer].n_slots
-        return cls(aligned_zeros((n_slots, parameters.size), parameters.dtype))
-
-
-def make_rule(
-    optimizer: str = "sgd",
-    *,
-    reduction: str = "mean",
-    l1: float = 0.0,
-    l2: float = 0.0,
-    alpha: float = 0.0,
-    weight_decay: float | None = None,
-    clip_norm: float | None = None,
-    **options: Any,
-) -> Rule:
-    """Check a training rule and put it in the form that kernels take.
-
-    Parameters
-    ----------
-    optimizer : str
-        Name in `fastnn.kernels.optimizers.TABLE`.
-    reduction : {"mean", "sum"}
-        What a batch's gradient is of its rows' gradients.
-    l1, l2 : float
-        Penalties ``l1 |W|_1 + l2/2 |W|^2`` of the weights, whatever the batch size.
-    alpha : float
-        scikit-learn's penalty ``alpha/2 |W|^2``, divided by the batch's weight.
-    weight_decay : float, optional
-        Decoupled decay; the optimiser's own default if None.
-    clip_norm : float, optional
-        Largest norm of the gradient.
-    **options
-        The optimiser's own parameters (``momentum``, ``beta_1``, ...).
-
-    Raises
-    ------
-    ValueError, TypeError
-        An unknown name or a number outside its interval.
-    """
-    row = optimizers.TABLE[choose("optimizer", optimizer, optimizers.TABLE)]
-    unknown = sorted(set(options) - set(row.options))
-    if unknown:
-        takes = ", ".join(row.options) or "no parameters"
-        raise TypeError(f"optimizer {optimizer!r} does not take {unknown[0]}; it takes {takes}")
-    values = [
-        number(name, options.get(name, default), low=low, high=high, closed="left")
-        for name, (default, low, high) in row.options.items()
-    ]
-    return Rule(
-        optimizers.CODES[optimizer],
-        np.array(values, np.float64),
-        choose("reduction", reduction, ("mean", "sum")) == "mean",
-        number("l1", l1, low=0, closed="left"),
-        number("l2", l2, low=0, closed="left"),
-        number("alpha", alpha, low=0, closed="left"),
-        number(
-            "weight_decay",
-            row.weight_decay if weight_decay is None else weight_decay,
-            low=0,
-            closed="left",
-        ),
-        math.inf if clip_norm is None else number("clip_norm", clip_norm, low=0, closed="right"),
-    )
 
 
 @dataclass
@@ -245,14 +165,10 @@ def train_epoch(
     `counts_batches`.
     """
     totals = np.zeros(4)
-    if batch_size == 1:
-        rule = rule._replace(mean=False)
     parts = count_parts(team, batch_size, parameters.size)
     shared = parts > 1 or count_shares(team, plan, rule, batch_size) > 1
     size = slice_rows(plan, parameters.size, shared=shared)
-    samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
-    if samples and targets.numbers.size:
-        targets = Targets(targets.numbers.astype(parameters.dtype)[:, None], targets.weight)
+    samples, rule, targets = _kind(plan, parameters, rows, targets, batch_size, rule)
     large = batch_size > max(size, _WHOLE_ROWS)
     if large:
         size = max(size, _PART_ROWS)
@@ -303,6 +219,51 @@ def train_epoch(
     if samples and rule.l2:
         totals[0] += n * rule.l2 / 2 * _squared_norm(plan, parameters)
     return float(totals[0] / totals[1])
+
+
+def _kind(
+    plan: Plan, parameters: np.ndarray, rows: Rows, targets: Targets, batch_size: int, rule: Rule
+) -> tuple[bool, Rule, Targets]:
+    """Return whether the steps are those of exact per-sample SGD, its rule and its targets."""
+    if batch_size == 1:
+        rule = rule._replace(mean=False)
+    samples = batch_size == 1 and is_linear(rule, rows) and not plan.dropout.any()
+    if samples and targets.numbers.size:
+        targets = Targets(targets.numbers.astype(parameters.dtype)[:, None], targets.weight)
+    return samples, rule, targets
+
+
+def several_epochs(
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Rows,
+    targets: Targets,
+    present: np.ndarray | None,
+    n: int,
+    batch_size: int,
+    rule: Rule,
+    finite: LastFinite,
+    epochs: int,
+    rng: np.random.Generator | None,
+    team: Team | None,
+) -> Together | None:
+    """Return what trains several of ``epochs`` epochs in a call; None where that does not pay.
+
+    Such a call is half a slice at the most.
+    """
+    samples, rule, targets = _kind(plan, parameters, rows, targets, batch_size, rule)
+    shared = count_parts(team, batch_size, parameters.size) * count_shares(
+        team, plan, rule, batch_size
+    )
+    most = min(slice_rows(plan, parameters.size) // 2, AHEAD) // n
+    if epochs < _WORTH or most < 2 or shared > 1 or parameters.size > FEW:
+        return None
+    if samples and rule.l2:  # the penalty is that after each epoch
+        return None
+    return Together(
+        min(most, epochs), plan, parameters, rows, targets, n, batch_size, rule, present, finite,
+        rng, BLOCK_ROWS if samples else None,
+    )  # fmt: skip
 
 
 def _squared_norm(plan: Plan, parameters: np.ndarray) -> float:
@@ -470,9 +431,34 @@ def train(
             hook(progress)
 
     with CompileTimer() as timer, team_of(threads) as team:
+        several = None
+        if not (callbacks or validation or stopping.early or watch.schedule or copies):
+            several = several_epochs(
+                plan, parameters, rows, targets, present, count, batch_size, rule, finite, epochs,
+                rng, team,
+            )  # fmt: skip
         try:
-            for epoch in range(epochs):
+            epoch = -1
+            while (epoch := epoch + 1) < epochs:
                 progress.epoch = epoch
+                if several is not None:
+                    checkpoint()
+                    rates = [
+                        _rate(schedule, watch, learning_rate, e, epochs, warmup_epochs)
+                        for e in range(epoch, min(epoch + several.most, epochs))
+                    ]
+                    begin, compiled = time.perf_counter(), timer.seconds
+                    losses = several.train(rates, history.samples)
+                    seconds = time.perf_counter() - begin - (timer.seconds - compiled)
+                    if losses is None:
+                        several = None
+                    else:
+                        history.samples += len(rates) * count
+                        history.loss += losses
+                        history.learning_rate += rates
+                        history.seconds += [seconds / len(rates)] * len(rates)
+                        epoch += len(rates) - 1
+                        continue
                 rate = _rate(schedule, watch, learning_rate, epoch, epochs, warmup_epochs)
                 order = draw_order(rng, present, n)
                 begin, compiled = time.perf_counter(), timer.seconds

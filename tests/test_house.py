@@ -22,7 +22,7 @@ SIDE_ROOMS = {"datasets", "export", "inspect", "bench", "plot", "functional"}
 #: Pillars that any room may lean on, and that lean on kernels at the most.
 PILLARS = {
     "errors", "inputs", "initializers", "schedules", "progress", "online", "parallel", "many",
-    "memory", "finite", "orders", "arguments", "replicas",
+    "memory", "finite", "orders", "arguments", "replicas", "rules", "together",
 }  # fmt: skip
 #: `network` calls the epoch loop, which is told of networks, and never imports one; the progress
 #: bar is told of the progress.

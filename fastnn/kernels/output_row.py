@@ -47,7 +47,7 @@ def _polynomial(f: VectorFunction, x: Any, powers: list, coefficients: tuple) ->
     return emit.multiply_add(high, power, low)
 
 
-def _exp(f: VectorFunction, x: Any) -> Any:
+def exponentials(f: VectorFunction, x: Any) -> Any:
     """Return ``e^x`` of ``|x| <= SAFE``, as `elementary.exp_factors` computes it."""
     b, emit = f.builder, f.emit
     bits = emit.index.width
@@ -171,7 +171,7 @@ def _output_step(f: VectorFunction) -> None:
     with b.if_then(b.icmp_unsigned("!=", flags, ir.IntType(emit.lanes)(-1))):
         b.ret(ir.Constant(f.element, 0.0))
 
-    e = b.select(inside, _exp(f, z), emit.zero)
+    e = b.select(inside, exponentials(f, z), emit.zero)
     few = [2, 4] if emit.lanes > 4 else [2]
     total = _by_count(
         f, arg["n"], few, lambda lanes: [f.fold(b.fadd, e, lanes)], lambda: [f.fold(b.fadd, e)]

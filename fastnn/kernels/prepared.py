@@ -42,39 +42,80 @@ class Prepared:
     """
 
     def __init__(self, kernel: Any, *calls: tuple) -> None:
+        names = _names(kernel)
+        self._lay_out(kernel, calls, [list(_words(call, names)) for call in calls], len(calls))
+
+    @classmethod
+    def repeated(cls, kernel: Any, call: tuple, name: str, arrays: np.ndarray) -> "Prepared":
+        """Return one call many times: the i-th takes ``arrays[i]`` for the parameter ``name``.
+
+        ``call`` has the first of them.  Nothing is looked into but once, however many calls there
+        are.
+        """
+        names = _names(kernel)
+        at, count = names.index(name), len(arrays)
+        calls: tuple = (call, arrays)
+        if not JIT:
+            calls = tuple((*call[:at], array, *call[at + 1 :]) for array in arrays)
+        prepared = cls.__new__(cls)
+        prepared._lay_out(kernel, calls, [list(_words(call, names))], count)
+        prepared.integers[:, prepared.place(name)] += arrays.strides[0] * np.arange(count)
+        return prepared
+
+    def _lay_out(self, kernel: Any, calls: tuple, words: list[list], count: int) -> None:
+        """Write the words of each call, or of one for all calls, to memory."""
         self._kernel, self._calls = kernel, calls
-        names = getattr(kernel, "py_func", kernel).__code__.co_varnames
-        words = [list(_words(call, names)) for call in calls]
+        size = len(words[0])
         self._places = {name: i for i, (name, _) in enumerate(words[0])}
-        block = np.zeros(1 + len(calls) * len(words[0]), np.int64)
-        block[0] = len(calls)
-        self.integers = block[1:].reshape(len(calls), -1)
+        self._block = np.empty(1 + count * size, np.int64)
+        self.integers = self._block[1:].reshape(count, -1)
         self.floats = self.integers.view(np.float64)
-        for i, call in enumerate(words):
-            for j, (_, word) in enumerate(call):
-                (self.floats if isinstance(word, float) else self.integers)[i, j] = word
+        self.integers[:] = [
+            [0 if isinstance(word, float) else word for _, word in call] for call in words
+        ]
+        for place, (_, word) in enumerate(words[0]):
+            if isinstance(word, float):
+                self.floats[:, place] = [call[place][1] for call in words]
+        self.count = count
         #: Makes the calls, in turn; what it returns is 0 unless one of them failed.
         self.run: Callable[[], int] = self._slowly
         self._code = 0
         if JIT:
-            self._block = block
-            self._code, code = _machine_code(kernel, calls[0], len(words[0]))
-            self.run = functools.partial(code, block.ctypes.data)
-            self.run.keeps = block, calls  # type: ignore[attr-defined]
+            self._code, code = _machine_code(kernel, calls[0], size)
+            self.run = functools.partial(code, self._block.ctypes.data)
+            self.run.keeps = self._block, calls  # type: ignore[attr-defined]
+
+    @property
+    def count(self) -> int:
+        """How many of the calls, from the first on, `run` makes."""
+        return int(self._block[0])
+
+    @count.setter
+    def count(self, count: int) -> None:
+        self._block[0] = count
 
     def place(self, name: str) -> int:
-        """Return where a number stands, by its parameter and field such as ``"plan.origin"``."""
+        """Return where a number stands, by its parameter and field such as ``"plan.origin"``.
+
+        Of an array it is where its address stands.
+        """
         return self._places[name]
 
     def _slowly(self) -> int:
         """Make the calls from Python, with the numbers of the block."""
-        for call, integers, floats in zip(self._calls, self.integers, self.floats, strict=True):
+        made = self._calls[: self.count]
+        for call, integers, floats in zip(made, self.integers, self.floats, strict=False):
             words = (
                 (floats if isinstance(word, float) else integers)[i].item()
                 for i, (_, word) in enumerate(_words(call))
             )
             self._kernel(*_rebuilt(call, words))
         return 0
+
+
+def _names(kernel: Any) -> tuple[str, ...]:
+    """Return the names of a kernel's parameters, and of the variables after them."""
+    return getattr(kernel, "py_func", kernel).__code__.co_varnames
 
 
 def _words(values: tuple, names: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
@@ -85,8 +126,10 @@ def _words(values: tuple, names: Sequence[str] | None = None) -> Iterator[tuple[
             yield from ((f"{name}.{field}", word) for field, word in _words(value))
         elif isinstance(value, np.ndarray):
             # Without an owner: nobody counts references to it.
-            header = 0, 0, value.size, value.itemsize, value.ctypes.data
-            yield from (("", word) for word in (*header, *value.shape, *value.strides))
+            yield from (("", 0), ("", 0), ("", value.size), ("", value.itemsize))
+            yield name, value.__array_interface__["data"][0]
+            for word in (*value.shape, *value.strides):
+                yield "", word
         else:
             yield name, value
 
@@ -116,10 +159,27 @@ def chained(*steps: Prepared) -> Callable[[], int]:
     return run
 
 
+#: What has been found for kernels and arguments of certain kinds.
+_FOUND: dict[tuple, tuple[int, Callable]] = {}
+
+
 def _machine_code(kernel: Any, arguments: tuple, n_words: int) -> tuple[int, Callable]:
     """Return what makes the calls of the block at an address, and returns 0 unless one failed."""
-    with _LOCK:
-        return _loader(kernel, kinds_of(arguments), n_words)
+    key = kernel, _kind(arguments)
+    found = _FOUND.get(key)  # Numba takes a millisecond to name the kinds
+    if found is None:
+        with _LOCK:
+            found = _FOUND[key] = _loader(kernel, kinds_of(arguments), n_words)
+    return found
+
+
+def _kind(value: Any) -> Any:
+    """Return what decides on Numba's type of an argument, in less time."""
+    if isinstance(value, tuple):
+        return type(value), *map(_kind, value)
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ndim, value.flags.num
+    return type(value)
 
 
 @functools.cache

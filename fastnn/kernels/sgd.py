@@ -48,6 +48,7 @@ from fastnn.kernels.plan import borrow, row_number, row_weight
 from fastnn.kernels.row import lanes_of
 from fastnn.kernels.sample_loss import output_step, sample_loss_, settle, steps_at_once
 from fastnn.kernels.simd import prefetch_
+from fastnn.kernels.slim import is_slim, train_slim_
 from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import (
     LINE_BYTES,
@@ -83,6 +84,9 @@ def train_each_sample_(
 ):  # fmt: skip
     """Do what `train_samples_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
+    if is_slim(job, slots):
+        train_slim_(job, params, start, stop, rate, rule.l2, totals)
+        return
     flat, velocity = pointer(params), pointer(slots)
     lanes = lanes_of(flat)
     n_in, n_out = job.sizes[0], job.sizes[1]

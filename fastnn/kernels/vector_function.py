@@ -24,14 +24,19 @@ _NUMBERS = (
 
 
 class VectorFunction:
-    """A function being emitted; `args` are its arguments by name, `emit` its vectors."""
+    """A function being emitted; `args` are its arguments by name, `emit` its vectors.
+
+    These have ``lanes`` numbers, by default those of the host; a function of such vectors is
+    part of its callers.
+    """
 
     def __init__(
-        self, context: Any, builder: Any, dtype: Any, name: str, arguments: str, number: bool
-    ) -> None:
+        self, context: Any, builder: Any, dtype: Any, name: str, arguments: str, number: bool,
+        lanes: int | None = None,
+    ) -> None:  # fmt: skip
         self.element = context.get_value_type(dtype)
         self.shape = host_shape(context)
-        width = self.shape.width
+        width = self.shape.width if lanes is None else lanes * dtype.bitwidth // 8
         name = f"fastnn.{name}.{self.element.intrinsic_name}.{width}"
         self.exists = name in builder.module.globals
         if self.exists:
@@ -45,7 +50,7 @@ class VectorFunction:
         result = self.element if number else ir.VoidType()
         self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
         self.function.linkage = "linkonce_odr"
-        for attribute in ("noinline", "nounwind"):
+        for attribute in ("noinline" if lanes is None else "alwaysinline", "nounwind"):
             self.function.attributes.add(attribute)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.emit = Emitter(self.builder, self.element, width)
@@ -175,7 +180,13 @@ class VectorFunction:
         return self.builder.extract_element(x, ir.IntType(32)(0))
 
 
-def call_codegen(emit_body: Any, arguments: str, number: bool = False, like: Any = None) -> Any:
+def call_codegen(
+    emit_body: Any,
+    arguments: str,
+    number: bool = False,
+    like: Any = None,
+    lanes: int | None = None,
+) -> Any:
     """Return the codegen of an intrinsic that calls the emitted function.
 
     ``arguments`` are its names in order; ``None`` for a pointer is the null one.  The precision is
@@ -188,7 +199,7 @@ def call_codegen(emit_body: Any, arguments: str, number: bool = False, like: Any
         # The linker merges functions of one name: those of two files must not have the same.
         file = emit_body.__module__.rsplit(".", 1)[-1]
         name = f"{file}.{emit_body.__name__.strip('_')}"
-        function = VectorFunction(context, builder, model.dtype, name, arguments, number)
+        function = VectorFunction(context, builder, model.dtype, name, arguments, number, lanes)
         if not function.exists:
             emit_body(function)
         null = ir.Constant(context.get_value_type(model), None)

@@ -1,0 +1,126 @@
+"""Several epochs in one call: as one by one, to the bit, whatever happens in them."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from fastnn import DivergenceWarning, Network, orders, training
+from fastnn.kernels.jit import JIT
+from fastnn.together import Together
+
+pytestmark = pytest.mark.kernel
+
+N, EPOCHS = (30, 25) if JIT else (9, 17)
+RNG = np.random.default_rng(0)
+X, y = RNG.standard_normal((N, 4)), RNG.integers(0, 3, N)
+
+
+def fitted(one_by_one, *, X=X, **options):
+    """Return all that a fit leaves behind; a callback has to see each epoch."""
+    net = Network([4, 5, 3], loss="cross_entropy", dtype="float64", random_state=1)
+    hooks = [lambda progress: False] if one_by_one else []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = net.fit(X, y, epochs=EPOCHS, callbacks=hooks, **options)
+    state = net._optimizer_state[1]
+    assert len(history.seconds) == len(history.loss)
+    return (
+        net.parameters.tolist(), state.slots.tolist(), state.t, net._rng.bit_generator.state,
+        history.loss, history.learning_rate, history.samples, history.stopped,
+        [str(warning.message) for warning in caught],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The numbers of epochs of each call, of up to seven; filled as they are made."""
+    made = []
+    train = Together.train
+
+    def counted(self, rates, origin):
+        made.append(len(rates))
+        return train(self, rates, origin)
+
+    monkeypatch.setattr(Together, "train", counted)
+    monkeypatch.setattr(training, "AHEAD", 7 * N)
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": False},
+        {"optimizer": "nesterov", "learning_rate": 0.02, "schedule": "cosine", "warmup_epochs": 3},
+        {"batch_size": 4, "optimizer": "adam", "l2": 0.1},
+        {"batch_size": 4, "optimizer": "adam", "shuffle": False, "dropout": 0.2},
+        {"dropout": 0.2, "input_dropout": 0.1},
+        {"batch_size": None, "n_jobs": 2},
+        {"X": csr_matrix(X), "optimizer": "momentum"},
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_epochs_together_are_epochs_one_by_one(options, weighted, calls):
+    if weighted:  # rows of weight 0 are left out
+        options = {**options, "sample_weight": np.arange(N) % 3}
+    assert fitted(False, **options) == fitted(True, **options)
+    assert sum(calls) == EPOCHS
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize("options", [{"l2": 0.1}, {"early_stopping": True}, {"replicas": 2}])
+def test_epochs_that_must_be_seen_are_not_made_together(options, calls):
+    fitted(False, **options)
+    assert calls == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_divergence_is_found_in_its_epoch(batch_size, calls):
+    options = {"optimizer": "momentum", "learning_rate": 1.0, "batch_size": batch_size}
+    options["schedule"] = Rises()
+    found = fitted(False, **options)
+    assert found == fitted(True, **options)
+    assert found[-2] == "diverged"
+    assert "diverged in epoch" in found[-1][0]
+    assert len(found[4]) > 7  # the first call went well
+    assert np.isfinite(found[0]).all()
+
+
+class Rises:
+    """A schedule under which the tenth epoch diverges."""
+
+    def rate(self, initial, epoch, epochs):
+        return 1e-3 if epoch < 9 else 1e200
+
+
+def test_an_interrupt_between_two_calls_keeps_what_was_learned(monkeypatch, calls):
+    def interrupted():
+        if calls:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "checkpoint", interrupted)
+    found = fitted(False)
+    assert found[-2:] == ("interrupted", ["Training interrupted by user."])
+    assert len(found[4]) == 7
+    assert np.isfinite(found[0]).all()
+
+
+def test_orders_drawn_ahead_are_those_drawn_one_by_one(monkeypatch):
+    for few in (orders.FEW, 0):
+        monkeypatch.setattr(orders, "FEW", few)
+        for n in (1, 2, 3, 10, 257):
+            for present in (None, np.arange(0, 3 * n, 3)):
+                ahead, each = np.random.default_rng(n), np.random.default_rng(n)
+                together = orders.draw_orders(ahead, present, n, 5)
+                one_by_one = [orders.draw_order(each, present, n) for _ in range(5)]
+                np.testing.assert_array_equal(together.reshape(5, n), one_by_one)
+                assert ahead.integers(2**60) == each.integers(2**60)
+
+
+def test_divergence_warns_once():
+    net = Network([4, 5, 3], loss="cross_entropy", random_state=1)
+    with pytest.warns(DivergenceWarning) as caught:
+        net.fit(X, y, learning_rate=1e20, epochs=EPOCHS)
+    assert len(caught) == 1
