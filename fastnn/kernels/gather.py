@@ -41,9 +41,12 @@ def _gather_rows(f: VectorFunction) -> None:
             return []
 
         i = f.loop(_I64(0), width, emit.lanes, [], vector)[0]
-        rest = b.sub(width, i)
-        with b.if_then(b.icmp_signed(">", rest, _I64(0))):
-            vector(i, [], emit.first(rest))
+        with b.if_then(b.icmp_signed("<", i, width)):
+            with b.if_else(b.icmp_signed(">", i, _I64(0))) as (long, short):
+                with long:
+                    vector(b.sub(width, _I64(emit.lanes)), [])  # some numbers once more
+                with short:
+                    vector(i, [], emit.first(width))
         return []
 
     with b.if_else(b.icmp_signed("==", width, _I64(1))) as (one, several):

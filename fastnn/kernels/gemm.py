@@ -19,12 +19,12 @@ from typing import Any
 
 from fastnn.kernels.jit import JIT, helper
 from fastnn.kernels.narrow import combine_narrow_, dots_narrow_, interleave_, is_narrow, separate_
-from fastnn.kernels.panels import pack_, panel_buffer, transpose_block_
+from fastnn.kernels.panels import pack_, panel_buffer, transpose_rows_
 from fastnn.kernels.tile import tile_shape, tiles_
 from fastnn.kernels.views import constant, offset, only_if, shifted
 
 #: A matrix of more numbers is packed, if its panels meet at least so many rows of the other.
-LARGE, OFTEN = 16 * 1024, 24
+LARGE, OFTEN = 4 * 1024, 24
 
 
 @helper
@@ -86,14 +86,10 @@ def product_nt_(m, n, k, A, a0, lda, B, b0, ldb, C, c0, ldc, accumulate, G, gate
 
 @helper
 def _transpose_vectors_(rows, columns, a, lda, c, ldc):
-    """Write ``C = A^T`` with A (rows, columns)."""
+    """Write ``C = A^T`` with A (rows, columns), C's rows filled up to whole vectors."""
     lanes = tile_shape(c)[2]
     for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            transpose_block_(
-                min(lanes, rows - i), min(lanes, columns - j),
-                offset(a, i * lda + j), lda, offset(c, j * ldc + i), ldc,
-            )  # fmt: skip
+        transpose_rows_(min(lanes, rows - i), columns, offset(a, i * lda), lda, offset(c, i), ldc)
 
 
 @helper

@@ -41,39 +41,48 @@ def _pack(f: VectorFunction) -> None:
 
 
 def _transpose(f: VectorFunction) -> None:
-    """Emit ``c[j, i] = a[i, j]`` for a block of up to lanes x lanes numbers.
+    """Emit ``c[j, i] = a[i, j]`` for up to lanes rows, as many columns of C as a vector has lanes.
 
     Step s of log2(lanes) swaps the upper right and lower left s x s quarters of every
-    2s x 2s square; rows below the last are read as copies of it and not kept.
+    2s x 2s square.  Rows below the last are copies of it, and so are the numbers in their place.
     """
     b, arg, emit = f.builder, f.args, f.emit
     rows, columns = arg["rows"], arg["columns"]
     lanes = range(emit.lanes)
     other = [lane + emit.lanes for lane in lanes]
-    mask = emit.first(columns)
-    block = []
+    starts = []
     for i in lanes:
         exists = b.icmp_signed("<", _I64(i), rows)
         row = b.select(exists, _I64(i), b.sub(rows, _I64(1)))
-        block.append(emit.load(f.at(arg["a"], b.mul(row, arg["a_row"])), mask))
-    half = 1
-    while half < emit.lanes:
-        for i in lanes:
-            if not i & half:
-                low, high = block[i], block[i + half]
-                block[i] = emit.permute(
-                    low, [other[x - half] if x & half else x for x in lanes], high
-                )
-                block[i + half] = emit.permute(
-                    low, [other[x] if x & half else x + half for x in lanes], high
-                )
-        half *= 2
-    kept = emit.first(rows)
-    none = ir.Constant(emit.mask, [False] * emit.lanes)
-    for j in lanes:
-        exists = b.icmp_signed("<", _I64(j), columns)
-        place = f.at(arg["c"], b.mul(arg["c_row"], _I64(j)))
-        emit.store(block[j], place, b.select(exists, kept, none))
+        starts.append(f.at(arg["a"], b.mul(row, arg["a_row"])))
+
+    def turned(column: Any, mask: Any = None) -> list:
+        block = [emit.load(f.at(start, column), mask) for start in starts]
+        half = 1
+        while half < emit.lanes:
+            for i in lanes:
+                if not i & half:
+                    low, high = block[i], block[i + half]
+                    block[i] = emit.permute(
+                        low, [other[x - half] if x & half else x for x in lanes], high
+                    )
+                    block[i + half] = emit.permute(
+                        low, [other[x] if x & half else x + half for x in lanes], high
+                    )
+            half *= 2
+        return block
+
+    def whole(column: Any, state: list) -> list:
+        for j, vector in enumerate(turned(column)):
+            emit.store(vector, f.at(state[0], b.mul(arg["c_row"], _I64(j))))
+        return [f.at(state[0], b.mul(arg["c_row"], _I64(emit.lanes)))]
+
+    column, c = f.loop(_I64(0), columns, emit.lanes, [arg["c"]], whole)
+    rest = b.sub(columns, column)
+    with b.if_then(b.icmp_signed(">", rest, _I64(0))):
+        for j, vector in enumerate(turned(column, emit.first(rest))):
+            with b.if_then(b.icmp_signed("<", _I64(j), rest)):
+                emit.store(vector, f.at(c, b.mul(arg["c_row"], _I64(j))))
     b.ret_void()
 
 
@@ -85,10 +94,10 @@ def pack_(typing: Any, count: Any, width: Any, a: Any, a_row: Any, c: Any, c_row
 
 
 @intrinsic
-def transpose_block_(
+def transpose_rows_(
     typing: Any, rows: Any, columns: Any, a: Any, a_row: Any, c: Any, c_row: Any
 ) -> Any:
-    """Write ``C = A^T`` of an A of ``rows`` by ``columns``, each 1 to the lanes of a vector."""
+    """Write ``C = A^T`` of an A of up to the lanes of a vector rows, C's in whole vectors."""
     n = types.intp
     signature = types.void(n, n, a, n, c, n)
     return signature, call_codegen(_transpose, "rows columns a a_row c c_row")

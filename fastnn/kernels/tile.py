@@ -102,22 +102,10 @@ def _tiles(f: VectorFunction, rows: int, vectors: int) -> None:
         totals = f.choose_all(limited, lambda: raised(sums), sums)
         totals = f.choose_all(f.present(arg["gate"]), lambda: gated(gate, totals), totals)
 
-        def store(mask: Any) -> None:
-            for i in range(rows):
-                for v, column in enumerate(columns):
-                    place = f.at(c, b.mul(arg["c_row"], _I64(i)), column)
-                    emit.store(totals[i * vectors + v], place, mask)
-
-        if mask is None:
-            store(None)
-        else:  # Masked stores are slow on some CPUs (20 cycles on AMD with AVX2).
-            whole = b.icmp_signed("==", arg["width"], _I64(emit.lanes))
-            with b.if_else(whole) as (then, otherwise):
-                with then:
-                    store(None)
-                with otherwise:
-                    store(mask)
-
+        for i in range(rows):
+            for v, column in enumerate(columns):
+                place = f.at(c, b.mul(arg["c_row"], _I64(i)), column)
+                emit.store(totals[i * vectors + v], place, mask)
         down = b.mul(arg["c_row"], _I64(rows))
         return [
             f.at(a, b.mul(arg["a_row"], _I64(rows))),
