@@ -59,18 +59,27 @@ def draw_order(rng: np.random.Generator | None, present: np.ndarray | None, n: i
     return order
 
 
-def draw_orders(
-    rng: np.random.Generator, present: np.ndarray | None, n: int, epochs: int
-) -> np.ndarray:
-    """Return what `draw_order` draws for so many epochs, one after the other, as one array."""
-    rows = np.arange(n) if present is None else present
-    orders = np.tile(rows, (epochs, 1))
-    if rows.size <= FEW:
-        rng.permuted(orders, axis=1, out=orders)  # draws what shuffle draws, row by row
-    else:
-        for order in orders:
-            shuffle_(int(rng.integers(2**63)), order)
-    return orders.ravel()
+class Ahead:
+    """What `draw_order` draws for epochs one after the other, many at a time."""
+
+    def __init__(self, rng: np.random.Generator, present: np.ndarray | None, n: int) -> None:
+        self._rng = rng
+        self._rows = np.arange(n) if present is None else present
+
+    def draw(self, epochs: int) -> np.ndarray:
+        """Return the orders of so many epochs, one after the other."""
+        self._before = self._rng.bit_generator.state
+        orders = np.tile(self._rows, (epochs, 1))
+        if self._rows.size <= FEW:
+            self._rng.permuted(orders, axis=1, out=orders)  # draws what shuffle draws, row by row
+        else:
+            for order in orders:
+                shuffle_(int(self._rng.integers(2**63)), order)
+        return orders.ravel()
+
+    def take_back(self) -> None:
+        """Put the generator back to where it was before the last `draw`."""
+        self._rng.bit_generator.state = self._before
 
 
 def part_of(order: Order, start: int, stop: int) -> tuple[np.ndarray, int]:

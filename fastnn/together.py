@@ -7,6 +7,7 @@ taken back, and it is up to the caller to find out in which epoch.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -16,10 +17,19 @@ from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.prepared import Prepared
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
-from fastnn.orders import NATURAL_ORDER, draw_orders
 
 #: Rows of the orders that are drawn ahead, in half a MiB at the most.
 AHEAD = 1 << 16
+
+
+class Shuffles(Protocol):
+    """Orders of epochs that are drawn ahead."""
+
+    def draw(self, epochs: int) -> np.ndarray:
+        """Return the orders of so many epochs, one after the other."""
+
+    def take_back(self) -> None:
+        """Put everything back to where it was before the last `draw`."""
 
 
 class Together:
@@ -31,12 +41,12 @@ class Together:
         Epochs of one call at the most.
     plan, parameters, rows, targets, n, batch_size, rule
         As `training.train_epoch` takes them.
-    present : array (n,) or None
-        The rows to train on.
+    order : int64 array (n,) or (0,)
+        That of every epoch, where there are no shuffles.
+    shuffles : Shuffles or None
+        The order of each epoch.
     finite : LastFinite
         Of ``parameters`` and the state of the optimiser, which it also gives.
-    rng : numpy.random.Generator or None
-        Draws the orders.
     block : int or None
         That of `train_samples_` where it makes the steps, else None.
     """
@@ -51,21 +61,18 @@ class Together:
         n: int,
         batch_size: int,
         rule: Rule,
-        present: np.ndarray | None,
+        order: np.ndarray,
+        shuffles: Shuffles | None,
         finite: LastFinite,
-        rng: np.random.Generator | None,
         block: int | None,
     ) -> None:
         self.most = most
         self._parameters, self._finite, self._state = parameters, finite, finite.state
-        self._rng, self._present, self._n = rng, present, n
+        self._shuffles, self._n = shuffles, n
         self._totals = np.zeros((most, 4))
         self._steps = n if block is not None else -(-n // batch_size)
-        order = NATURAL_ORDER
-        if rng is not None:
+        if shuffles is not None:
             order = np.empty(most * n, np.int64)
-        elif present is not None:
-            order = present
         self._order = order
         begin = plan, parameters, rows, targets, order, 0, n
         totals, slots = self._totals[0], self._state.slots
@@ -79,39 +86,38 @@ class Together:
         self._calls = Prepared.repeated(kernel, call, "totals", self._totals)
         epochs = np.arange(most)
         place, integers = self._calls.place, self._calls.integers
-        if rng is not None:
+        if shuffles is not None:
             integers[:, place("start")] = n * epochs
             integers[:, place("stop")] = n * (epochs + 1)
         self._rates = self._calls.floats[:, place("rate")]
         self._origins = integers[:, place("plan.origin")]
         self._times = integers[:, place("t")] if block is None else None
 
-    def train(self, rates: Sequence[float], origin: int) -> list[float] | None:
-        """Train an epoch at each of the ``rates``; return their mean objectives.
+    def train(self, rates: Sequence[float], origin: int) -> np.ndarray | None:
+        """Train an epoch at each of the ``rates``; return the ``totals`` of each.
 
-        ``origin`` is that of the plan.  Where they, or the parameters, are not all finite,
-        everything is as it was before, and None is returned.
+        ``origin`` is that of the plan.  Where the objectives, or the parameters, are not all
+        finite, everything is as it was before, and None is returned.
         """
-        count, calls, rng = len(rates), self._calls, self._rng
-        before = {} if rng is None else rng.bit_generator.state
-        if rng is not None:
-            self._order[: count * self._n] = draw_orders(rng, self._present, self._n, count)
+        count, calls, shuffles = len(rates), self._calls, self._shuffles
+        if shuffles is not None:
+            self._order[: count * self._n] = shuffles.draw(count)
             self._origins[:count] = origin  # the rows of an epoch are numbered from its start on
         else:
             self._origins[:count] = origin + self._n * np.arange(count)
         self._rates[:count] = rates
         if self._times is not None:
             self._times[:count] = self._state.t + self._steps * np.arange(count)
-        self._totals[:count] = 0
+        totals = self._totals[:count]
+        totals[:] = 0
         calls.count = count
         if calls.run():
             raise MemoryError
         self._state.t += count * self._steps
-        losses = self._totals[:count, 0] / self._totals[:count, 1]
-        if np.isfinite(losses).all() and all_finite(self._parameters):
+        if np.isfinite(totals).all() and all_finite(self._parameters):
             self._finite.keep(count * self._n)
-            return losses.tolist()
+            return totals
         self._finite.restore()
-        if rng is not None:
-            rng.bit_generator.state = before
+        if shuffles is not None:
+            shuffles.take_back()
         return None

@@ -21,12 +21,12 @@ from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
-from fastnn.orders import NATURAL_ORDER, STORED, Order, draw_order, part_of
+from fastnn.orders import NATURAL_ORDER, STORED, Ahead, Order, draw_order, part_of
 from fastnn.parallel import Team, checkpoint, count_parts, count_shares, team_of, train_batches
 from fastnn.replicas import BLOCK_ROWS, Replicas
 from fastnn.rules import OptimizerState, make_rule
 from fastnn.schedules import Adaptive, Schedule
-from fastnn.together import AHEAD, Together
+from fastnn.together import AHEAD, Shuffles, Together
 
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _WHOLE_ROWS = 1024  # of a batch that is never taken in parts
@@ -238,16 +238,16 @@ def several_epochs(
     parameters: np.ndarray,
     rows: Rows,
     targets: Targets,
-    present: np.ndarray | None,
+    order: np.ndarray,
+    shuffles: Shuffles | None,
     n: int,
     batch_size: int,
     rule: Rule,
     finite: LastFinite,
     epochs: int,
-    rng: np.random.Generator | None,
     team: Team | None,
 ) -> Together | None:
-    """Return what trains several of ``epochs`` epochs in a call; None where that does not pay.
+    """Return what trains up to ``epochs`` epochs in a call; None where that would be but one.
 
     Such a call is half a slice at the most.
     """
@@ -255,14 +255,14 @@ def several_epochs(
     shared = count_parts(team, batch_size, parameters.size) * count_shares(
         team, plan, rule, batch_size
     )
-    most = min(slice_rows(plan, parameters.size) // 2, AHEAD) // n
-    if epochs < _WORTH or most < 2 or shared > 1 or parameters.size > FEW:
+    most = min(min(slice_rows(plan, parameters.size) // 2, AHEAD) // n, epochs)
+    if most < 2 or shared > 1 or parameters.size > FEW:
         return None
     if samples and rule.l2:  # the penalty is that after each epoch
         return None
     return Together(
-        min(most, epochs), plan, parameters, rows, targets, n, batch_size, rule, present, finite,
-        rng, BLOCK_ROWS if samples else None,
+        most, plan, parameters, rows, targets, n, batch_size, rule, order, shuffles,
+        finite, BLOCK_ROWS if samples else None,
     )  # fmt: skip
 
 
@@ -432,10 +432,12 @@ def train(
 
     with CompileTimer() as timer, team_of(threads) as team:
         several = None
-        if not (callbacks or validation or stopping.early or watch.schedule or copies):
+        seen = callbacks or validation or stopping.early or watch.schedule or copies
+        if epochs >= _WORTH and not seen:
             several = several_epochs(
-                plan, parameters, rows, targets, present, count, batch_size, rule, finite, epochs,
-                rng, team,
+                plan, parameters, rows, targets, NATURAL_ORDER if present is None else present,
+                None if rng is None else Ahead(rng, present, n), count, batch_size, rule, finite,
+                epochs, team,
             )  # fmt: skip
         try:
             epoch = -1
@@ -448,13 +450,13 @@ def train(
                         for e in range(epoch, min(epoch + several.most, epochs))
                     ]
                     begin, compiled = time.perf_counter(), timer.seconds
-                    losses = several.train(rates, history.samples)
+                    totals = several.train(rates, history.samples)
                     seconds = time.perf_counter() - begin - (timer.seconds - compiled)
-                    if losses is None:
+                    if totals is None:
                         several = None
                     else:
                         history.samples += len(rates) * count
-                        history.loss += losses
+                        history.loss += (totals[:, 0] / totals[:, 1]).tolist()
                         history.learning_rate += rates
                         history.seconds += [seconds / len(rates)] * len(rates)
                         epoch += len(rates) - 1

@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning
 
-from fastnn import DivergenceWarning, Network, orders, training
+from fastnn import DivergenceWarning, MLPClassifier, MLPRegressor, Network, orders, training
 from fastnn.kernels.jit import JIT
 from fastnn.together import Together
 
@@ -113,7 +114,11 @@ def test_orders_drawn_ahead_are_those_drawn_one_by_one(monkeypatch):
         for n in (1, 2, 3, 10, 257):
             for present in (None, np.arange(0, 3 * n, 3)):
                 ahead, each = np.random.default_rng(n), np.random.default_rng(n)
-                together = orders.draw_orders(ahead, present, n, 5)
+                draws = orders.Ahead(ahead, present, n)
+                before = draws.draw(5)
+                draws.take_back()
+                together = draws.draw(5)
+                np.testing.assert_array_equal(together, before)
                 one_by_one = [orders.draw_order(each, present, n) for _ in range(5)]
                 np.testing.assert_array_equal(together.reshape(5, n), one_by_one)
                 assert ahead.integers(2**60) == each.integers(2**60)
@@ -124,3 +129,50 @@ def test_divergence_warns_once():
     with pytest.warns(DivergenceWarning) as caught:
         net.fit(X, y, learning_rate=1e20, epochs=EPOCHS)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"solver": "sgd", "batch_size": 4, "learning_rate": "adaptive", "tol": 1e-2},
+        {"solver": "sgd", "learning_rate": "invscaling"},  # another rate in each epoch
+        {"solver": "sgd", "momentum": 0, "alpha": 0, "batch_size": 1, "shuffle": False},
+        {"dropout": 0.2, "batch_size": 7, "n_iter_no_change": 3},
+        {"class_weight": "balanced", "batch_size": 8, "n_iter_no_change": np.inf},
+        {"tol": 0.1, "warm_start": True},
+    ],
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_estimators_train_together_as_one_by_one(kind, options):
+    if kind is MLPRegressor:
+        options = {name: value for name, value in options.items() if name != "class_weight"}
+    settings = {"hidden_layer_sizes": (5,), "learning_rate_init": 0.05, "max_iter": EPOCHS}
+    found = []
+    for hooks in ([], [lambda progress: False]):
+        state = np.random.RandomState(0)
+        model = kind(**settings, **options, callbacks=hooks, random_state=state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, y).fit(X, y)
+        found.append(
+            (
+                [W.tolist() for W in model.coefs_], model.loss_curve_, model.loss_, model.t_,
+                model.n_iter_, model.best_loss_, model._no_improvement_count,
+                model._optimizer.learning_rate, state.randint(2**30),
+            )
+        )  # fmt: skip
+    assert found[0] == found[1]
+
+
+def test_an_estimator_that_diverges_says_in_which_epoch():
+    messages = []
+    for hooks in ([], [lambda progress: False]):
+        model = MLPRegressor(
+            hidden_layer_sizes=(5,), activation="square", solver="sgd", max_iter=50,
+            learning_rate_init=0.5, random_state=0, callbacks=hooks,
+        )  # fmt: skip
+        with pytest.raises(ValueError, match="non-finite") as caught:
+            model.fit(X, y.astype(float))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]

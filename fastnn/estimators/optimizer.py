@@ -129,6 +129,11 @@ class Optimizer:
         """Whether units are dropped out."""
         return bool(self._dropout.any())
 
+    @property
+    def steady(self) -> bool:
+        """Whether the rate stays as it is until training stalls."""
+        return self._schedule is None and self._warmup == 0 and self._policy != "invscaling"
+
     def patience(self, n_iter_no_change: float) -> float:
         """Return how many epochs without improvement are borne; the next one is too many."""
         if isinstance(self._schedule, Adaptive):

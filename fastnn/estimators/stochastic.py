@@ -18,10 +18,19 @@ from fastnn.errors import DivergenceWarning
 from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.optimizer import Optimizer
 from fastnn.estimators.validation import Validation
+from fastnn.finite import LastFinite
 from fastnn.kernels.plan import Rows, Targets
 from fastnn.network import Network
 from fastnn.parallel import Team
-from fastnn.training import History, Progress, counts_batches, score, train_epoch
+from fastnn.together import Together
+from fastnn.training import (
+    History,
+    Progress,
+    counts_batches,
+    score,
+    several_epochs,
+    train_epoch,
+)
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -72,6 +81,28 @@ def squares(network: Network) -> float:
     return sum(float(np.vdot(W, W)) for W in network.weights)
 
 
+class _Shuffles:
+    """The orders of epochs one after the other: each shuffles the one before."""
+
+    def __init__(self, random_state: np.random.RandomState, order: np.ndarray) -> None:
+        self._random_state = random_state
+        self._order = order
+
+    def draw(self, epochs: int) -> np.ndarray:
+        """Return the orders of so many epochs."""
+        self._before = self._random_state.get_state(legacy=False), self._order.copy()
+        orders = np.empty((epochs, self._order.size), np.int64)
+        for order in orders:
+            self._random_state.shuffle(self._order)
+            order[:] = self._order
+        return orders.ravel()
+
+    def take_back(self) -> None:
+        """Put the generator and the order back to where they were before the last `draw`."""
+        state, self._order[:] = self._before
+        self._random_state.set_state(state)
+
+
 class Descent:
     """One fit of an estimator by epochs; writes the estimator's curves and counts."""
 
@@ -96,12 +127,16 @@ class Descent:
         if early:
             self._best = self.network.parameters.copy()
         estimator.n_iter_ = 0
+        several = None if incremental else self._several()
         try:
-            for _ in range(estimator.max_iter):
-                if estimator.shuffle:
-                    estimator._random_state.shuffle(order)  # draws what permutation(n) draws
-                if not self._epoch(order):
-                    break
+            while estimator.n_iter_ < estimator.max_iter:
+                if several is not None and not self._epochs(several):
+                    several = None
+                if several is None:
+                    if estimator.shuffle:
+                        estimator._random_state.shuffle(order)  # draws what permutation(n) draws
+                    if not self._epoch(order):
+                        break
                 if self._ends() or incremental:
                     break
                 if estimator.n_iter_ == estimator.max_iter:
@@ -116,6 +151,58 @@ class Descent:
         if early:
             self.network.parameters[:] = self._best
 
+    def _several(self) -> Together | None:
+        """Return what trains several epochs in a call; None where each has to be seen."""
+        estimator, task, optimizer = self.estimator, self.task, self.optimizer
+        seen = self.hooks.watches_epochs or self.hooks.watches_slices or estimator.verbose
+        whole = task.loss_outputs == 1 and task.targets.weight.size == 0
+        counted = counts_batches(self.plan, optimizer.rule, task.rows, self.batch, task.team)
+        if seen or task.validation is not None or not (optimizer.steady and (whole or counted)):
+            return None
+        order, parameters = task.order, self.network.parameters
+        if order.dtype != np.int64:
+            return None
+        shuffles = _Shuffles(estimator._random_state, order) if estimator.shuffle else None
+        most = min(optimizer.patience(estimator.n_iter_no_change) + 1, estimator.max_iter)
+        return several_epochs(
+            self.plan, parameters, task.rows, task.targets, order, shuffles, order.size,
+            self.batch, optimizer.rule, LastFinite(parameters, optimizer.state), int(most),
+            task.team,
+        )  # fmt: skip
+
+    def _epochs(self, several: Together) -> bool:
+        """Train as many epochs as are sure to be made, the last of which is still to be judged.
+
+        Returns whether their numbers are finite; if not, nothing is done.
+        """
+        estimator, task, n = self.estimator, self.task, self.task.order.size
+        patience = self.optimizer.patience(estimator.n_iter_no_change)
+        sure = max(patience - estimator._no_improvement_count, 0) + 1
+        count = int(min(sure, several.most, estimator.max_iter - estimator.n_iter_))
+        rate = self.optimizer.learning_rate
+        totals = several.train([rate] * count, estimator.t_)
+        if totals is None:
+            return False
+        if task.loss_outputs == 1 and task.targets.weight.size == 0:
+            losses = totals[:, 0] / totals[:, 1]
+        else:
+            losses = (totals[:, 2] / task.loss_outputs + totals[:, 3]) / n
+        for i, loss in enumerate(losses.tolist()):
+            if i > 0:
+                self._follow_loss()
+            self._record(loss)
+        return True
+
+    def _record(self, loss: float) -> None:
+        """Take in the loss of an epoch."""
+        estimator = self.estimator
+        estimator.n_iter_ += 1
+        estimator.t_ += self.task.order.size
+        estimator.loss_ = loss
+        estimator.loss_curve_.append(loss)
+        self.history.loss.append(loss)
+        self.history.learning_rate.append(self.optimizer.learning_rate)
+
     def _epoch(self, order: np.ndarray) -> bool:
         """Train one epoch; return whether its numbers are finite."""
         estimator, network = self.estimator, self.network
@@ -128,12 +215,7 @@ class Descent:
             network.parameters[:] = before
             self._diverged(loss)
             return False
-        estimator.n_iter_ += 1
-        estimator.t_ += order.size
-        estimator.loss_ = loss
-        estimator.loss_curve_.append(loss)
-        self.history.loss.append(loss)
-        self.history.learning_rate.append(self.optimizer.learning_rate)
+        self._record(loss)
         if estimator.verbose >= 2:
             print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
         return True
