@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import itertools
+import math
 import os
 import sys
 from pathlib import Path
@@ -64,50 +65,80 @@ def test_a_missing_feature_is_skipped():
         problems.row("fastnn.kernels.activations:TABLE", "cubic")
 
 
-def test_ratio_of_twice_the_work(monkeypatch):
-    """On a clock that counts calls, a job of six ticks takes three times one of two."""
-    measure, ticks = module("measure"), itertools.count()
-    monkeypatch.setattr(measure.time, "process_time", lambda: float(next(ticks)))
-    monkeypatch.setattr(measure, "SECONDS", 0.0)
-    monkeypatch.setattr(measure, "FORKS", 3)
+@pytest.fixture
+def clock(monkeypatch):
+    """Replace the clock by one that stands still until it is told; the witness takes a second."""
+    measure, now = module("measure"), [0.0]
 
-    def work(n):
-        return lambda: [next(ticks) for _ in range(n)]
+    def lasting(seconds):
+        def call():
+            now[0] += seconds
 
-    assert measure.ratio(lambda: work(5), work(1)) == 3
+        return call
 
-
-def test_calls_on_cold_caches_do_not_count(monkeypatch):
-    """Nor the first ones: here both are the shortest, and the seventh call loses its core."""
-    measure = module("measure")
-    costs = [1.0] * 4 + [9.0] * 2 + [1.0] * 5 + [8.0] * 9
-    called, now = itertools.count(), [0.0]
-
-    def call():
-        now[0] += costs[next(called)]
-
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(measure.time, "process_time", lambda: now[0])
+    monkeypatch.setattr(measure, "witness", lasting(1.0))
+    monkeypatch.setattr(measure, "PATIENCE", 1e9)
     monkeypatch.setattr(measure, "LONG", 1e9)
-    monkeypatch.setattr(measure, "_switches", lambda: int(sum(costs[:6]) < now[0]))
-    assert measure._shortest(call) == (8.0, True)
-    assert next(called) == 12
-    monkeypatch.setattr(measure, "_switches", lambda: now[0])  # in every call
-    monkeypatch.setattr(measure, "LONG", 20.0)
-    assert measure._shortest(call) == (8.0, False)
+    return lasting
+
+
+def test_ratio_of_three_times_the_work(clock):
+    assert module("measure").ratio(lambda: clock(6.0), clock(2.0)) == 3
+
+
+def test_the_shortest_of_a_few_calls_counts(clock):
+    measure = module("measure")
+    calls = [clock(seconds) for seconds in (9.0, 4.0, 3.0, 8.0, 3.0, 5.0, 4.0, 1.0)]
+    left = iter(calls)
+    assert measure._shortest(lambda: next(left)()) == 3.0
+    assert len(list(left)) == len(calls) - measure.CALLS
+
+
+def test_a_round_counts_when_the_witness_is_fast(clock, monkeypatch):
+    """Here most rounds are disturbed: the job takes twice as long, and the witness 1.5 times."""
+    measure, count = module("measure"), itertools.count()
+    factors = itertools.cycle([2.0, 1.0, 2.0, 2.0])
+    factor = [1.0]
+
+    def prepare():  # once a round, between two calls of the witness
+        factor[0] = next(factors)
+        return lambda: clock(6.0 * factor[0])()
+
+    monkeypatch.setattr(measure, "witness", lambda: clock(1.5 if factor[0] > 1 else 1.0)())
+    monkeypatch.setattr(measure, "PATIENCE", 1e5)
+    times = measure._times(prepare, lambda: (next(count), clock(2.0)()), math.inf)
+    assert times == [1.0, 2.0, 6.0]
+    assert next(count) > 2 * measure.ROUNDS * measure.CALLS  # it waited for them
+    # Where there are no others, they count, but the witness tells of it.
+    monkeypatch.setattr(measure, "PATIENCE", 1e3)
+    factors = itertools.cycle([2.0])
+    assert measure._times(prepare, clock(2.0), 1.0) == [1.5, 2.0, 12.0]
 
 
 def test_forks_that_differ_are_followed_by_more(monkeypatch):
     measure = module("measure")
     for ratios, forks in (([1.0] * 20, measure.FORKS), ([1.0, 2.0] * 20, measure.MORE_FORKS)):
-        left = iter([None, *ratios])  # the first one compiles
+        left = iter([None, *([1.0, 1.0, ratio] for ratio in ratios)])  # the first one compiles
         monkeypatch.setattr(measure, "_forked", lambda *_, left=left: next(left))
         assert 1 <= measure.ratio(None, None) <= 2
         assert len(list(left)) == len(ratios) - forks
 
 
+def test_forks_with_a_slow_witness_do_not_count(monkeypatch):
+    measure = module("measure")
+    quiet, disturbed = [[1.0, 2.0, 6.0]], [[1.3, 2.0, 9.0]]
+    left = iter([None, *disturbed * (measure.FORKS - 1), *quiet * measure.FORKS])
+    monkeypatch.setattr(measure, "_forked", lambda *_: next(left))
+    assert measure.ratio(None, None) == 3
+    assert not list(left)
+    assert measure._undisturbed([*disturbed * 3, *quiet]) == [*quiet, *disturbed * 2]
+
+
 def test_a_job_that_fails_in_a_fork_fails(monkeypatch):
     measure = module("measure")
-    monkeypatch.setattr(measure, "_ratio_of_rounds", lambda *_: 1 / 0)
+    monkeypatch.setattr(measure, "_times", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         measure.ratio(lambda: int, int)
 

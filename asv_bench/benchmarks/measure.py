@@ -2,41 +2,44 @@
 
 What moves a time on a shared machine, and what is done about it:
 
-- Other programs take the core: the clock counts the process's own CPU time.
-- They leave cold caches behind: a job of a third of a megabyte takes 90 % longer in its next call
-  and 4 % longer in its fourth, a reference in registers nothing.  So does, by 5 to 10 %, the first
-  call after calls of something else.  Each is called several times on end, and a call counts when
-  the core was not taken away in it and the four before.  Calls are short (0.1 to 1 ms), so that
-  enough of them fit between two switches.
+- Other programs take the core, and leave cold caches behind: a job of a third of a megabyte takes
+  90 % longer in its next call and 4 % longer in its fourth, a reference in registers nothing.  So
+  does, by 5 to 10 %, the first call after calls of something else.  Calls are short (0.1 to 1 ms),
+  several are made on end, and the shortest counts.
+- Another thread runs on the same core, and a virtual machine does not even see it: for a few
+  milliseconds or for half a minute a job takes 30 to 80 % longer, the FMA peak 1 %.  A witness,
+  which suffers first, is called before, between and after the two: rounds count when it was fast,
+  forks when it was as fast in them as in others.
 - New memory costs page faults, and data larger than the core's own cache depends on the pages that
   it got and on the machine's other cores: jobs stay below a megabyte.
 - The clock rate changes from second to second: the calls of the reference and those of the job lie
-  within milliseconds, and a round's ratio is that of the shortest of each.
+  within milliseconds.
 - Where arrays happen to lie decides by up to 30 % (vectors across cache lines, pages that share
   sets of the cache), and a process keeps its places: in each round everything lies elsewhere, and
   forks repeat the rounds on other pages.
 
-The median over the forks remains; where they differ, more of them are asked.
+Disturbances only add: a fork's time of either is the lowest decile over its rounds, and what
+remains is the lower quartile over the forks; where these differ, more of them are asked.
 """
 
 import math
 import os
 import pickle
-import resource
-import statistics
 import time
 
 import numpy as np
 
-#: At least and at most so many forks; they end when the median's standard error is below TIGHT.
-FORKS, MORE_FORKS, TIGHT = 6, 12, 0.006
-#: Of rounds, in each fork, and how many of them there must be.
-SECONDS, ROUNDS = 0.3, 12
-#: Calls that count in a round, of those that have WARMING ones before them; calls and seconds after
-#: which a round goes on without.
-COUNTED, WARMING, CALLS, LONG = 3, 4, 40, 0.02
-#: Seconds that are timed at a time: shorter calls are made several times, or the clock would count.
-ENOUGH = 1e-4
+from benchmarks.reference import witness
+
+#: At least and at most so many forks; they end when the ratio's standard error is below TIGHT.
+FORKS, MORE_FORKS, TIGHT = 5, 10, 0.01
+#: Undisturbed rounds of a fork that are enough, and that are too few, and seconds of the CPU to
+#: wait for them; the share of them that is faster than what counts.
+ROUNDS, FEWEST, PATIENCE, LOW = 40, 10, 1.5, 0.1
+#: Calls in a round, and seconds after which there are no more.
+CALLS, LONG = 7, 0.02
+#: The witness takes at most so many times its least time beside what counts.
+QUIET = 1.05
 
 
 class Movable:
@@ -79,17 +82,29 @@ def ratio(prepare, reference):
     # Some processes run a kernel up to 25 % slower, from start to end, wherever the arrays lie: one
     # fork compiles, then each loads the machine code for itself, to pages of its own.
     _forked(both)
-    ratios = []
-    while len(ratios) < FORKS or (len(ratios) < MORE_FORKS and _error(ratios) > TIGHT):
-        ratios.append(_forked(_ratio_of_rounds, prepare, reference))
-    return statistics.median(ratios)
+    answers = []
+    while len(answers) < FORKS or (len(answers) < MORE_FORKS and _error(answers) > TIGHT):
+        least = min((answer[0] for answer in answers), default=math.inf)
+        answers.append(_forked(_times, prepare, reference, least))
+    _, below, above = np.quantile(_undisturbed(answers), 0.25, axis=0)
+    return float(above / below)
 
 
-def _error(ratios):
-    """Return the relative standard error of the median, from the middle half of the ratios."""
+def _undisturbed(answers):
+    """Return the answers of the forks whose witness was fast, and of three at least."""
+    answers = sorted(answers)
+    limit = QUIET * answers[0][0]
+    return [answer for i, answer in enumerate(answers) if i < 3 or answer[0] < limit]
+
+
+def _error(answers):
+    """Return the relative standard error of the ratio, from the middle half over the forks."""
+    ratios = [above / below for _, below, above in _undisturbed(answers)]
+    if len(ratios) < FORKS:
+        return math.inf
     low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
-    # The middle half of normal numbers is 1.35 sigma wide; a median errs 1.25 times as a mean.
-    return 1.25 * (high - low) / 1.35 / middle / len(ratios) ** 0.5
+    # The middle half of normal numbers is 1.35 sigma wide; a quartile errs 1.36 times as a mean.
+    return (high - low) / middle / len(ratios) ** 0.5
 
 
 def _forked(function, *arguments):
@@ -112,51 +127,40 @@ def _forked(function, *arguments):
     return answer
 
 
-def _ratio_of_rounds(prepare, reference):
-    """Return the lower quartile of the rounds: what still disturbs costs the job more."""
+def _times(prepare, reference, least):
+    """Return the times of the witness, the reference and the job in a fork.
+
+    The witness took ``least`` in other forks.
+    """
     rng = np.random.default_rng()
-    calls = prepare(), reference
+    calls = witness, reference, prepare()
     for call in calls:  # loads the kernels
         call()
-    numbers = [math.ceil(ENOUGH / max(_seconds(call, 1), 1e-9)) for call in calls]
-    warm, others = [], []
-    end = time.perf_counter() + SECONDS
-    while (now := time.perf_counter()) < end or len(warm) < ROUNDS:
-        if now > end + 3 * SECONDS and len(warm) + len(others) >= ROUNDS:
-            break
+    rounds, quiet, end = [], [], time.process_time() + PATIENCE
+    while len(rounds) < ROUNDS or (len(quiet) < ROUNDS and time.process_time() < end):
         # Blocks of other sizes in the heap move whatever the job allocates.
         blocks = [np.empty(16 * int(size), np.uint8) for size in rng.integers(1, 1024, 16)]
-        job = prepare()
-        below, first_warm = _shortest(reference, numbers[1])
-        above, then_warm = _shortest(job, numbers[0])
-        (warm if first_warm and then_warm else others).append(above / below)
-        del job, blocks
-    return float(np.quantile(warm if len(warm) >= ROUNDS else warm + others, 0.25))
+        calls = witness, reference, witness, prepare(), witness
+        before, below, between, above, after = (_shortest(call) for call in calls)
+        del calls, blocks
+        rounds.append((max(before, between, after), below, above))
+        least = min(least, before, between, after)
+        quiet = [times for times in rounds if times[0] < QUIET * least]
+    if len(quiet) < FEWEST:
+        quiet = sorted(rounds)[:FEWEST]
+    return np.quantile(quiet, LOW, axis=0).tolist()
 
 
-def _shortest(call, number=1):
-    """Return the shortest time of a few calls, and whether they had warm caches.
-
-    Each is ``number`` calls on end, whose mean counts.
-    """
-    seconds, warm, switches = [], [], [_switches()]
-    while len(warm) < COUNTED and len(seconds) < CALLS:
-        if len(seconds) > 1 and number * sum(seconds) > LONG:
-            break
-        seconds.append(_seconds(call, number))
-        switches.append(_switches())
-        if len(seconds) > WARMING and switches[-1] == switches[-2 - WARMING]:
-            warm.append(seconds[-1])
-    return min(warm or seconds), bool(warm)
+def _shortest(call):
+    """Return the shortest time of a few calls, the witness's of one."""
+    seconds = [_seconds(call)]
+    while call is not witness and len(seconds) < CALLS and sum(seconds) < LONG:
+        seconds.append(_seconds(call))
+    return min(seconds)
 
 
-def _seconds(call, number):
-    start = time.process_time()
-    for _ in range(number):
-        call()
-    return (time.process_time() - start) / number
-
-
-def _switches():
-    """Return how often this process lost its core to another."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+def _seconds(call):
+    """Return the seconds of a call by the clock on the wall, whose errors are all above."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

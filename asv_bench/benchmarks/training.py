@@ -13,6 +13,7 @@ class _Epoch:
 
     param_names = ["shape"]
     options = {}
+    alone = {}  # instead of some of the options, for the ratio
     rate = 0.05
 
     def setup(self, shape):
@@ -27,16 +28,17 @@ class _Epoch:
             self.sizes, activation=self.activation, loss="cross_entropy", random_state=0
         )
 
-    def prepare(self):
+    def prepare(self, **changed):
         net, X, y = self.make(), self.X(), self.y()
-        return lambda: net.fit(X, y, learning_rate=self.rate, **self.options)
+        options = {"learning_rate": self.rate, **self.options, **changed}
+        return lambda: net.fit(X, y, **options)
 
     def time_epoch(self, shape):
         self.job()
 
     def track_epoch_over_peak(self, shape):
         work = reference.multiply_adds(self.n * multiply_adds(self.sizes, backward=True))
-        return measure.ratio(self.prepare, work)
+        return measure.ratio(lambda: self.prepare(**self.alone), work)
 
     track_epoch_over_peak.unit = PEAK
 
@@ -64,10 +66,14 @@ class PerSample(_Epoch):
 
 
 class Replicas(PerSample):
-    """Two replicas, by two threads, at twice the rate: to be as good as exact per-sample SGD."""
+    """Two replicas, by two threads, at twice the rate: to be as good as exact per-sample SGD.
+
+    The ratio is that of one thread that does the work of both.
+    """
 
     rate = 2 * PerSample.rate
     options = {"replicas": 2, "n_jobs": 2}
+    alone = {"n_jobs": 1}
     rows_of = {shape: 8 * n for shape, n in PerSample.rows_of.items()}
 
 
