@@ -41,12 +41,14 @@ def _gather_rows(f: VectorFunction) -> None:
             return []
 
         i = f.loop(_I64(0), width, emit.lanes, [], vector)[0]
-        with b.if_then(b.icmp_signed("<", i, width)):
-            with b.if_else(b.icmp_signed(">", i, _I64(0))) as (long, short):
-                with long:
-                    vector(b.sub(width, _I64(emit.lanes)), [])  # some numbers once more
-                with short:
-                    vector(i, [], emit.first(width))
+        with (
+            b.if_then(b.icmp_signed("<", i, width)),
+            b.if_else(b.icmp_signed(">", i, _I64(0))) as (long, short),
+        ):
+            with long:
+                vector(b.sub(width, _I64(emit.lanes)), [])  # some numbers once more
+            with short:
+                vector(i, [], emit.first(width))
         return []
 
     with b.if_else(b.icmp_signed("==", width, _I64(1))) as (one, several):
