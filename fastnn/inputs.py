@@ -3,7 +3,7 @@
 Every input (lists, data frames, integers, strided, Fortran-ordered or read-only arrays, sparse
 matrices) comes out in the one layout that the kernels take, C-contiguous and writable in the
 network's precision, copied only where it must be.  What is wrong is said here, before any
-kernel runs.
+kernel runs; but prediction looks for NaN and inf as it goes over the rows.
 """
 
 import ctypes
@@ -19,7 +19,9 @@ _BLOCK = 1 << 20  # entries looked at together: the check needs no memory of the
 _CACHED = 1 << 16  # entries that stay in the cache while they are looked at twice
 
 
-def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X") -> Rows:
+def check_rows(
+    X: Any, n_features: int | None, dtype: np.dtype, name: str = "X", *, finite: bool = True
+) -> Rows:
     """Turn feature rows into the kernels' layout.
 
     Parameters
@@ -32,6 +34,8 @@ def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X")
         float32 or float64.
     name : str
         What the argument is called in an error.
+    finite : bool
+        Whether dense rows are searched for NaN and inf; without, whoever reads them has to.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def check_rows(X: Any, n_features: int | None, dtype: np.dtype, name: str = "X")
     rows = as_rows(X, dtype)
     if sparse:
         check_finite(rows.data, f"{name}.data")
-    else:
+    elif finite:
         check_finite(rows.dense, name)
     return rows
 

@@ -210,7 +210,8 @@ class Network:
 
     def _predict(self, X: Any, linked: bool, n_jobs: int | None) -> np.ndarray:
         threads = count_threads(n_jobs)
-        rows = check_rows(X, self.layer_sizes[0], self.dtype)
+        # Each block of rows is searched for NaN and inf while it is in the cache.
+        rows = check_rows(X, self.layer_sizes[0], self.dtype, finite=False)
         with team_of(threads) as team:
             return score(
                 self.plan, self.parameters, rows, n_rows(rows), linked=linked, team=team

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastnn.errors import DivergenceWarning
 from fastnn.finite import FEW, LastFinite, all_finite
+from fastnn.inputs import check_finite
 from fastnn.kernels import optimizers
 from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
@@ -341,6 +342,11 @@ def score(
         Scores, or predictions after the link if ``linked``; no rows where ``targets`` are given.
     loss : float
         Weighted mean loss of the ``targets``, without penalties; 0 without them.
+
+    Raises
+    ------
+    ValueError
+        Dense rows hold NaN or inf.
     """
     dtype = parameters.dtype
     out = np.empty((0 if targets is not None else n, int(plan.sizes[-1])), dtype)
@@ -351,7 +357,8 @@ def score(
 
     def piece(i: int) -> None:
         start, stop = i * size, min((i + 1) * size, n)
-        score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals[i])
+        if not score_(plan, parameters, rows, targets, order, start, stop, linked, out, totals[i]):
+            check_finite(rows.dense, "X")
 
     if team is None or len(totals) == 1:
         for i in range(len(totals)):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from fastnn import Network
+from fastnn import Network, training
 from fastnn.inputs import check_rows, check_targets
 from fastnn.kernels.jit import JIT, compiled_signatures
 
@@ -200,6 +200,28 @@ def test_bad_rows(rows, error, message, method):
 def test_float32_overflow_is_refused():
     with pytest.raises(ValueError, match=r"X must be finite, found inf at \[2, 1\]"):
         network("float32").forward(spoiled(1e39))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_prediction_finds_any_number_that_is_not_finite(value, n_jobs, precision, monkeypatch):
+    """Wherever it stands: in the first or last column, block of rows or piece of work."""
+    monkeypatch.setattr(training, "_PIECE", 300)
+    rows = np.zeros((700, 3), precision)
+    net = network(precision)
+    assert net.forward(rows, n_jobs=n_jobs).shape == (700, 1)
+    for place in [(0, 0), (0, 2), (255, 1), (256, 0), (299, 2), (300, 0), (699, 2)]:
+        rows[place] = value
+        for predict in net.forward, net.scores:
+            with pytest.raises(
+                ValueError, match=rf"X must be finite, .* at \[{place[0]}, {place[1]}"
+            ):
+                predict(rows, n_jobs=n_jobs)
+        rows[place] = 0
+    spoilt = rows.copy()
+    spoilt[100:] = value
+    with pytest.raises(ValueError, match=r"found .* at \[100, 0\]"):
+        net.forward(spoilt, n_jobs=n_jobs)
 
 
 PROBABILITIES = np.full((12, 3), 1 / 3)

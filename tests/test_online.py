@@ -230,6 +230,12 @@ def test_what_cannot_be_learned_says_so():
     assert np.isfinite(parameters_of(model)).all()
 
 
+def test_a_row_with_nan_has_no_prediction_of_another():
+    model, _ = fit("numbers")
+    assert np.isfinite(model.predict_one(X[0])).all()
+    assert np.isnan(model.predict_one(X[0] * np.nan)).all()
+
+
 def test_partial_fit_on_no_row_before_is_not_needed():
     model = MLPClassifier(**SMALL | {"solver": "sgd"})
     model.partial_fit(X[:1], MANY[:1], classes=["ant", "bee", "cat"])

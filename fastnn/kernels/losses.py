@@ -19,6 +19,7 @@ from typing import NamedTuple
 from fastnn.kernels.elementary import exp, expm1, log, log1p, log_one_plus, sigmoid
 from fastnn.kernels.elementwise import map_
 from fastnn.kernels.jit import elementary, helper, scalar
+from fastnn.kernels.softmax_row import softmax_row_
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant, offset, vector
 
@@ -190,14 +191,16 @@ def softmax_(batch, n_out, z, a):
     if n_out == 2:
         softmax_of_two_(batch, z, a)
         return
-    exponentials_(batch, n_out, z, a)
     for r in range(batch):
-        row = vector(a, r * n_out, n_out)
-        total = constant(0, row[0])
-        for k in range(n_out):
-            total += row[k]
-        for k in range(n_out):
-            row[k] /= total
+        scores = offset(z, r * n_out)
+        if softmax_row_(n_out, scores, offset(a, r * n_out)) == 0:
+            exponentials_(1, n_out, scores, offset(a, r * n_out))
+            row = vector(a, r * n_out, n_out)
+            total = constant(0, row[0])
+            for k in range(n_out):
+                total += row[k]
+            for k in range(n_out):
+                row[k] /= total
 
 
 @helper

@@ -7,6 +7,7 @@ import numpy as np
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import identity_link_, link_
 from fastnn.kernels.network import (
+    are_finite,
     chunk_rows,
     complete_delta_,
     evaluate_,
@@ -262,6 +263,8 @@ def train_batches_(
 def score_(plan, params, rows, targets, order, start, stop, linked, out, totals):
     """Run rows ``order[start:stop]`` forward.
 
+    Returns whether all dense rows are finite, which costs little while they are in the cache.
+
     Where ``out`` (n, n_out) has rows, writes scores to them, or predictions after the loss's
     link; row ``t`` belongs to ``order[t]``.  Where ``targets`` has any, adds
     ``sum_i w_i J_i`` and ``sum_i w_i`` to ``totals`` (2,) float64.
@@ -272,9 +275,11 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     memory = np.empty(workspace_size(job, at_once), params.dtype)
     work = workspace(job, at_once, memory)
     predictions = pointer(out)
+    fine = True
     for first in range(start, stop, at_once):
         last = min(first + at_once, stop)
         gather_(job, first, last, work.a)
+        fine &= are_finite(job, first, last, work.a)
         forward_(job, pointer(params), first, last, work)
         if targets.y.shape[0] > 0 or job.numbered:
             totals[0] += evaluate_(job, first, last, 1.0, work, work.a)
@@ -288,3 +293,4 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
             else:
                 identity_link_(rows, n_out, scores, into)
     keep_alive((memory,))
+    return fine

@@ -121,6 +121,18 @@ def inputs(job, l, start, batch, a):
 
 
 @helper
+def are_finite(job, start, stop, a):
+    """Return whether the gathered rows are finite; of CSR rows it is taken for granted."""
+    fine = True
+    if not job.sparse:
+        x, x0 = inputs(job, 0, start, stop - start, a)
+        infinity = constant(math.inf, a[0])
+        for i in range((stop - start) * job.sizes[0]):
+            fine &= abs(x[x0 + i]) < infinity  # NaN is not
+    return fine
+
+
+@helper
 def is_rectified(job, l):
     """Return whether the products of layer ``l`` do its activation themselves: relu.
 

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from fastnn.kernels.elementary import EXP_TAIL_32, EXP_TAIL_64
+from fastnn.kernels.elementary import (
+    EXP_TAIL_32,
+    EXP_TAIL_64,
+    LN2_64,
+    LN2_HIGH_32,
+    LN2_HIGH_64,
+    LN2_LOW_32,
+    LN2_LOW_64,
+)
 from fastnn.kernels.jit import JIT, intrinsic, types
 from fastnn.kernels.row import dot_products
 from fastnn.kernels.vector_function import VectorFunction, call_codegen
@@ -26,6 +34,10 @@ SAFE = 80.0
 #: Rows of ``W`` that are changed side by side; more of them take a loop.
 _FEW = (2, 4)
 _TAIL = {32: tuple(map(float, EXP_TAIL_32)), 64: EXP_TAIL_64}
+_LOG_2 = {
+    32: (float(LN2_HIGH_32), float(LN2_LOW_32)),
+    64: (LN2_HIGH_64, LN2_LOW_64),
+}
 _MAGIC = {32: 1.5 * 2.0**23, 64: 1.5 * 2.0**52}
 _FRACTION = {32: (23, 127), 64: (52, 1023)}
 
@@ -47,14 +59,21 @@ def _polynomial(f: VectorFunction, x: Any, powers: list, coefficients: tuple) ->
     return emit.multiply_add(high, power, low)
 
 
-def exponentials(f: VectorFunction, x: Any) -> Any:
-    """Return ``e^x`` of ``|x| <= SAFE``, as `elementary.exp_factors` computes it."""
+def exponentials(f: VectorFunction, x: Any, *, exact: bool = False) -> Any:
+    """Return ``e^x`` of ``|x| <= SAFE``, as `elementary.exp_factors` computes it.
+
+    Without ``exact`` an error of log 2 counts once for each time that x has it, and an operation
+    less is to be waited for.
+    """
     b, emit = f.builder, f.emit
     bits = emit.index.width
     magic = emit.constant(_MAGIC[bits])
     shifted = emit.multiply_add(x, emit.constant(1.4426950408889634), magic)
     n = b.fsub(shifted, magic)
-    r = emit.multiply_add(n, emit.constant(-0.6931471805599453), x)
+    parts = _LOG_2[bits] if exact else (LN2_64,)
+    r = x
+    for part in parts:
+        r = emit.multiply_add(n, emit.constant(-part), r)
     powers = [b.fmul(r, r)]
     while 2 ** len(powers) < len(_TAIL[bits]):
         powers.append(b.fmul(powers[-1], powers[-1]))
