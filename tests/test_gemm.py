@@ -62,6 +62,7 @@ SHAPES += [(m, n, k) for m in (5, 16, 37) for n, k in ((2, 1), (1, 2), (1, 1))]
 SHAPES += [tuple(shape) for shape in rng.integers(1, 41, (150, 3))]
 if JIT:  # sums long enough to be cut, matrices larger than the scratch memory
     SHAPES += [(25, 50, 400), (26, 49, 800), (9, 3, 7000), (7000, 3, 9), (3, 40, 150)]
+    SHAPES += [(1024, 130, 300), (1024, 130, 0)]  # an A^T that is copied
 else:
     SHAPES = SHAPES[::25]
 

@@ -19,12 +19,23 @@ from typing import Any
 
 from fastnn.kernels.jit import JIT, helper
 from fastnn.kernels.narrow import combine_narrow_, dots_narrow_, interleave_, is_narrow, separate_
-from fastnn.kernels.panels import pack_, panel_buffer, transpose_rows_
+from fastnn.kernels.panels import (
+    BLOCK_DEPTH,
+    BLOCK_ROW,
+    BLOCK_WIDTH,
+    block_buffer,
+    pack_,
+    panel_buffer,
+    transpose_rows_,
+)
 from fastnn.kernels.tile import tile_shape, tiles_
 from fastnn.kernels.views import constant, offset, only_if, shifted
 
 #: A matrix of more numbers is packed, if its panels meet at least so many rows of the other.
 LARGE, OFTEN = 4 * 1024, 24
+#: An A whose sums go over rows a multiple of so many numbers apart is copied, if B has so many
+#: columns.
+SCATTERED, WIDE = 1024, 128
 
 
 @helper
@@ -115,6 +126,11 @@ def _product_vectors_(
         _narrow_gradient_(m, n, k, a, a_column, b, c, start)
     elif turned and a_column == 1 and ldb == k and is_narrow(k, c) and k > 0 and not begin:
         _narrow_combination_(m, n, k, a, a_row, b, c, ldc, gate)
+    elif (
+        a_row == 1 and a_column % SCATTERED == 0 and k > 0 and m >= OFTEN and n >= WIDE
+        and not gated
+    ):  # fmt: skip
+        _scattered_product_(m, n, k, a, a_column, b, ldb, turned, c, ldc, start, lds, least)
     else:
         _tiled_product_(
             m, n, k, a, a_row, a_column, b, ldb, turned, c, ldc, start, lds, gate, least
@@ -169,6 +185,26 @@ def _tiled_product_(
                 )  # fmt: skip
                 i += count * height
             j += width
+
+
+@helper
+def _scattered_product_(m, n, k, a, lda, b, ldb, turned, c, ldc, start, lds, floor):
+    """Write the product from copies of blocks of A, which is read by columns.
+
+    Where it is, its rows meet in a few places of the caches.
+    """
+    block, none = block_buffer(c), only_if(False, c)
+    for p in range(0, k, BLOCK_DEPTH):
+        size, is_last = min(BLOCK_DEPTH, k - p), p + BLOCK_DEPTH >= k
+        for i in range(0, m, BLOCK_WIDTH):
+            width = min(BLOCK_WIDTH, m - i)
+            pack_(size, width, offset(a, p * lda + i), lda, block, BLOCK_ROW)
+            _tiled_product_(
+                width, n, size, block, 1, BLOCK_ROW,
+                offset(b, p if turned else p * ldb), ldb, turned, offset(c, i * ldc), ldc,
+                shifted(start, i * lds) if p == 0 else offset(c, i * ldc), lds if p == 0 else ldc,
+                none, floor if is_last else constant(-math.inf, floor),
+            )  # fmt: skip
 
 
 @helper

@@ -19,6 +19,10 @@ _I64 = ir.IntType(64)
 #: a shorter one would have C read and written more often.
 PANEL_BYTES = 72 * 1024
 
+#: Rows of a block of A, numbers of one, and the distance between two: 9 lines of the cache, or 18,
+#: so that the rows fall on different places.
+BLOCK_DEPTH, BLOCK_WIDTH, BLOCK_ROW = 256, 128, 144
+
 
 def _pack(f: VectorFunction) -> None:
     """Emit ``c[i, j] = a[i, j]``, and zeros from ``width`` up to a whole vector."""
@@ -103,15 +107,27 @@ def transpose_rows_(
     return signature, call_codegen(_transpose, "rows columns a a_row c c_row")
 
 
-@intrinsic
-def panel_buffer(typing: Any, like: Any) -> Any:
-    """Return a pointer to `PANEL_BYTES` on the stack, which are the caller's until it ends."""
+def _buffer(numbers: Any) -> Any:
+    """Return the codegen of a pointer to ``numbers(dtype)`` numbers on the stack."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = context.get_value_type(like.dtype)
+        dtype = signature.args[0].dtype
         with builder.goto_entry_block():
-            memory = builder.alloca(element, PANEL_BYTES // (like.dtype.bitwidth // 8))
+            memory = builder.alloca(context.get_value_type(dtype), numbers(dtype))
             memory.align = LINE_BYTES
         return memory
 
+    return codegen
+
+
+@intrinsic
+def panel_buffer(typing: Any, like: Any) -> Any:
+    """Return a pointer to `PANEL_BYTES` on the stack, which are the caller's until it ends."""
+    codegen = _buffer(lambda dtype: PANEL_BYTES // (dtype.bitwidth // 8))
     return types.CPointer(like.dtype)(like), codegen
+
+
+@intrinsic
+def block_buffer(typing: Any, like: Any) -> Any:
+    """Return a pointer to memory for a block on the stack, which is the caller's until it ends."""
+    return types.CPointer(like.dtype)(like), _buffer(lambda dtype: BLOCK_DEPTH * BLOCK_ROW)
