@@ -11,7 +11,7 @@ import pytest
 
 import fastnn
 from fastnn import Network
-from fastnn.kernels.jit import JIT, compiled_signatures
+from fastnn.kernels.jit import JIT, UNITS, compiled_signatures
 from fastnn.kernels.losses import softmax_
 
 pytestmark = pytest.mark.skipif(not JIT, reason="without the JIT there is no machine code")
@@ -225,6 +225,9 @@ def test_twenty_architectures_compile_once():
         name = optimizers[i % len(optimizers)]
         train(*architecture, optimizer=name, batch_size=None, l1=1e-3, l2=1e-3, clip_norm=1.0)
     assert compiled_signatures() == before
+    units = compiled_signatures(UNITS)
+    assert units
+    assert max(units.values()) <= len(("float32", "float64"))
 
 
 def test_a_helper_is_refused_to_python():

@@ -24,13 +24,13 @@ def warmup(as_json: bool) -> None:
     precisions, on arrays and CSR matrices, by one thread and by several.
     """
     from fastnn.cli.display import print_json
-    from fastnn.kernels.jit import KERNELS, CompileTimer, cache_folder
+    from fastnn.kernels.jit import KERNELS, UNITS, CompileTimer, cache_folder
 
     with CompileTimer() as timer, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nothing converges in one step
         for dtype in ("float32", "float64"):
             _use_everything(dtype)
-    kernels = [kernel for kernel in KERNELS.values() if kernel.signatures]
+    kernels = [kernel for kernel in (*KERNELS.values(), *UNITS.values()) if kernel.overloads]
     result = {
         "compile_seconds": timer.seconds,
         "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels),
@@ -65,6 +65,7 @@ def _use_everything(dtype: str) -> None:
     net.fit(X, y, batch_size=2, optimizer="adam", validation_data=(X, y))
     net.step(X[0], 0)
     _share_batches(dtype)
+    _use_tables(dtype)
     fastnn.explain(net, X[0], y[0])
     functional.log_softmax(X)
     functional.cross_entropy(X, y)
@@ -79,6 +80,27 @@ def _use_everything(dtype: str) -> None:
         part_of(draw_order(np.random.default_rng(), None, rows + 1), 0, 1)
     for name in SYNTHETIC:
         make(name, 2)
+
+
+def _use_tables(dtype: str) -> None:
+    """Train with every activation, loss and optimiser, on arrays and on CSR rows, with dropout."""
+    import numpy as np
+    import scipy.sparse
+
+    import fastnn
+    from fastnn.kernels import activations, losses, optimizers
+
+    X = np.eye(3, dtype=dtype)
+    for activation in activations.TABLE:
+        for optimizer in optimizers.TABLE:
+            net = fastnn.Network([3, 2, 3], activation=activation, dtype=dtype, random_state=0)
+            net.fit(X, X, batch_size=2, optimizer=optimizer, dropout=0.1, input_dropout=0.1)
+    for loss in losses.TABLE:
+        net = fastnn.Network([3, 2, 3], loss=loss, dtype=dtype, random_state=0)
+        y = np.arange(3) if loss == "cross_entropy" else X
+        for input_dropout in (0.0, 0.1):
+            rows = scipy.sparse.csr_matrix(X)
+            net.fit(rows, y, batch_size=2, input_dropout=input_dropout)
 
 
 def _share_batches(dtype: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from fastnn.kernels.elementary import expm1, gauss_cdf, gauss_pdf, sigmoid, softplus, tanh
 from fastnn.kernels.elementwise import map_, map_whole_, multiply_map_, multiply_map_whole_
-from fastnn.kernels.jit import scalar
+from fastnn.kernels.jit import scalar, types
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant
 
@@ -171,14 +171,14 @@ CODES |= {alias: CODES[name] for alias, name in ALIASES.items()}
 _ROWS = [{"f": row.function, "df": row.derivative} for row in TABLE.values()]
 
 
-def _activate(name: str, loop: Callable) -> Any:
+def _activate(name: str, loop: Callable, result: Any = None) -> Any:
     body = "loop({f}, size, start, z, a)"
-    return dispatch(name, "size, start, z, a", body, _ROWS, __name__, {"loop": loop})
+    return dispatch(name, "size, start, z, a", body, _ROWS, __name__, {"loop": loop}, result)
 
 
-def _deactivate(name: str, loop: Callable) -> Any:
+def _deactivate(name: str, loop: Callable, result: Any = None) -> Any:
     body = "loop({df}, size, start, z, a, delta)"
-    return dispatch(name, "size, start, z, a, delta", body, _ROWS, __name__, {"loop": loop})
+    return dispatch(name, "size, start, z, a, delta", body, _ROWS, __name__, {"loop": loop}, result)
 
 
 #: ``activate_(code, size, start, z, a)`` writes ``a = f(z)`` at ``size`` places from ``start``
@@ -192,3 +192,7 @@ deactivate_ = _deactivate("deactivate_", multiply_map_)
 #: The same for ``size`` rounded up to whole vectors: faster, but what lies behind is written too.
 activate_whole_ = _activate("activate_whole_", map_whole_)
 deactivate_whole_ = _deactivate("deactivate_whole_", multiply_map_whole_)
+
+#: The same for batches: each row is compiled when it is used.
+activate_batch_ = _activate("activate_batch_", map_whole_, types.none)
+deactivate_batch_ = _deactivate("deactivate_batch_", multiply_map_whole_, types.none)

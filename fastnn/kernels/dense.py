@@ -4,6 +4,7 @@
 For one dense row see `packed`.
 """
 
+from fastnn.kernels.apart import apart
 from fastnn.kernels.column_sums import column_sums_
 from fastnn.kernels.gemm import gemm_bias_, gemm_tn_, product_nt_
 from fastnn.kernels.jit import helper
@@ -42,7 +43,7 @@ def sparse_row_update_(job, i, W, b, keep, step):
     )  # fmt: skip
 
 
-@helper
+@apart
 def sparse_forward_(job, start, stop, W, b, z, z0):
     """Write ``X W + b`` of CSR rows ``start:stop`` of the order to the block at ``z[z0]``."""
     for r in range(stop - start):
@@ -50,7 +51,7 @@ def sparse_forward_(job, start, stop, W, b, z, z0):
         sparse_row_forward_(job, row_number(job, start + r), W, b, above)
 
 
-@helper
+@apart
 def sparse_gradient_(job, start, stop, delta, gW, gb, accumulate):
     """Write ``X^T delta`` to ``gW`` and the column sums of ``delta`` to ``gb``, or add them.
 

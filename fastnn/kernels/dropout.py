@@ -11,8 +11,9 @@ A rate of 0 costs one comparison a layer.  Networks that predict have only such 
 
 import numpy as np
 
+from fastnn.kernels.apart import apart
 from fastnn.kernels.generators import random_bits
-from fastnn.kernels.jit import helper, scalar
+from fastnn.kernels.jit import scalar
 from fastnn.kernels.plan import row_number
 from fastnn.kernels.views import constant, vector
 
@@ -39,12 +40,10 @@ def is_kept(key, counter, threshold):
     return (random_bits(key, counter) >> _U11) >= threshold
 
 
-@helper
+@apart
 def drop_(job, l, start, stop, a):
     """Drop out of the inputs of layer ``l``, block ``l`` of ``a``, of rows ``start:stop``."""
     rate = job.dropout[l]
-    if rate == 0:
-        return
     n_in = job.sizes[l]
     key, threshold = np.uint64(job.seed), threshold_of(rate)
     scale, zero = constant(1 / (1 - rate), a[0]), constant(0, a[0])
@@ -56,15 +55,13 @@ def drop_(job, l, start, stop, a):
             row[j] = row[j] * scale if kept else zero
 
 
-@helper
+@apart
 def undrop_(job, l, start, stop, a, delta):
     """Turn ``dJ/da`` after the dropout of block ``l`` into that before it.
 
     Kept activations get their own size back, because the derivative may be written from them.
     """
     rate = job.dropout[l]
-    if rate == 0:
-        return
     n_in = job.sizes[l]
     key, threshold = np.uint64(job.seed), threshold_of(rate)
     scale, keep = constant(1 / (1 - rate), a[0]), constant(1 - rate, a[0])
@@ -79,7 +76,7 @@ def undrop_(job, l, start, stop, a, delta):
             gradient[j] = gradient[j] * scale if kept else zero
 
 
-@helper
+@apart
 def dropped_sparse_forward_(job, start, stop, W, b, z, z0):
     """Write ``X W + b`` of CSR rows, each input of which is dropped out, to the block at ``z0``."""
     rate = job.dropout[0]
@@ -99,7 +96,7 @@ def dropped_sparse_forward_(job, start, stop, W, b, z, z0):
                     above[k] += x * W[j, k]
 
 
-@helper
+@apart
 def dropped_sparse_gradient_(job, start, stop, delta, gW, gb, accumulate):
     """Write, or add, the gradient of the first layer on CSR rows whose inputs are dropped out."""
     rate = job.dropout[0]

@@ -17,6 +17,7 @@ The work is done by register tiles (`tile`), over panels of B that stay in the f
 import math
 from typing import Any
 
+from fastnn.kernels.apart import apart
 from fastnn.kernels.jit import JIT, helper
 from fastnn.kernels.narrow import combine_narrow_, dots_narrow_, interleave_, is_narrow, separate_
 from fastnn.kernels.panels import (
@@ -103,7 +104,6 @@ def _transpose_vectors_(rows, columns, a, lda, c, ldc):
         transpose_rows_(min(lanes, rows - i), columns, offset(a, i * lda), lda, offset(c, i), ldc)
 
 
-@helper
 def _product_vectors_(
     m, n, k, A, a0, a_row, a_column, B, b0, ldb, turned, C, c0, ldc, S, s0, lds, begin, G,
     gated, floor,
@@ -285,4 +285,4 @@ def product_loops_(
 
 
 #: Without the JIT there are no vectors.
-product_: Any = _product_vectors_ if JIT else product_loops_
+product_: Any = apart(_product_vectors_) if JIT else product_loops_

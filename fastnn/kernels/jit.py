@@ -6,7 +6,8 @@ Four decorators, for the four kinds of compiled function in this folder:
     An entry point, called from Python.  Compiled at its first call for each
     precision and cached on disk.
 ``helper``
-    Called from kernels only.  Compiled into them, so it needs no cache of its own.
+    Called from kernels only.  Compiled into them, so it needs no cache of its own.  A `unit` is
+    called from kernels, too, but compiled by itself; see `apart`.
 ``scalar``
     A helper on scalars, inlined wherever it is called.
 ``elementary``
@@ -45,10 +46,8 @@ import functools
 import gc
 import hashlib
 import logging
-import pickle
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +83,8 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
+from fastnn.kernels.cache_file import CacheFile
+
 # Numba's annotations do not describe what its decorators and settings are.
 config: Any = numba.config
 njit: Any = numba.njit
@@ -104,19 +105,34 @@ ELEMENTARY_FLAGS: dict[str, Any] = {
     "forceinline": True,
 }
 
+#: What makes arrays.
+_MAKERS = {"empty", "zeros"}
+_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 #: Every cached entry point, by name.
 KERNELS: dict[str, Any] = {}
+#: Every `unit`, by name.
+UNITS: dict[str, Any] = {}
 
 
 def kernel(function: Callable) -> Any:
     """Compile an entry point lazily, with the on-disk cache."""
-    dispatcher = njit(pipeline_class=_Compiler, **FLAGS)(function)
+    return _whole(function, FLAGS, KERNELS)
+
+
+def unit(function: Callable) -> Any:
+    """Compile as `kernel` does what only machine code calls, by the address of `native`."""
+    return _refusing(_whole(function, {**FLAGS, **_NO_WRAPPERS}, UNITS))
+
+
+def _whole(function: Callable, flags: dict[str, Any], register: dict[str, Any]) -> Any:
+    dispatcher = njit(pipeline_class=_Compiler, **flags)(function)
     if JIT:
         with contextlib.suppress(AttributeError):
             compiler = dispatcher._compiler
             compiler.compile = _compiled_as(_Whole, _announced(dispatcher, compiler.compile))
-        _enable_cache(dispatcher, FLAGS)
-        KERNELS[f"{function.__module__}.{function.__qualname__}"] = dispatcher
+        _enable_cache(dispatcher, flags)
+        register[f"{function.__module__}.{function.__qualname__}"] = dispatcher
     return dispatcher
 
 
@@ -166,17 +182,27 @@ def scalar(function: Callable) -> Any:
 
 
 def _linked(function: Callable, flags: dict[str, Any]) -> Any:
-    """Compile a function for linking into kernels only."""
-    options: dict[str, Any] = {**flags, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    """Compile a function for linking into kernels only.
+
+    References are counted only in one that makes arrays: others borrow them, return none but views
+    that own nothing, and are half as long without.
+    """
+    counts = not _MAKERS.isdisjoint(function.__code__.co_names)
+    options = {**flags, **_NO_WRAPPERS, "_nrt": counts}
     dispatcher: Any = njit(pipeline_class=_Compiler, **options)(function)
     if JIT:
         with contextlib.suppress(AttributeError):
             compiler = dispatcher._compiler
             compiler.compile = _compiled_as(_Part, compiler.compile)
             dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
-            # Python would jump to an entry point that does not exist.
-            dispatcher._insert = lambda *args, **kws: None
-            dispatcher._compile_for_args = _refusal(function.__name__)
+            _refusing(dispatcher)
+    return dispatcher
+
+
+def _refusing(dispatcher: Any) -> Any:
+    """Return a dispatcher without an entry point, where Python would jump to none."""
+    dispatcher._insert = lambda *args, **kws: None
+    dispatcher._compile_for_args = _refusal(dispatcher.__name__)
     return dispatcher
 
 
@@ -208,7 +234,7 @@ class _Compiler(CompilerBase):
 
     def define_pipelines(self) -> list[PassManager]:
         """Return the passes, in their order."""
-        manager = PassManager("kernel")
+        manager = _Passes("kernel")
         for step in (
             TranslateByteCode, FixupArgs, IRProcessing, GenericRewrites, ReconstructSSA,
             NopythonTypeInference, PreLowerStripPhis, IRLegalization, AnnotateTypes,
@@ -217,6 +243,16 @@ class _Compiler(CompilerBase):
             manager.add_pass(step, "")
         manager.finalize()
         return [manager]
+
+
+class _Passes(PassManager):
+    """Runs passes without looking after each at what it has changed; those that must know, do."""
+
+    def _runPass(self, index: int, step: Any, state: Any) -> None:
+        step.analysis = self._analysis
+        step.run_initialization(state)
+        step.run_pass(state)
+        step.run_finalizer(state)
 
 
 class _NoEngine:
@@ -356,13 +392,16 @@ def cache_folder(dispatcher: Any) -> str | None:
 def _quick_typing() -> Iterator[None]:
     """Work out each operator on each kinds of numbers once, and collect no garbage meanwhile.
 
-    Numba tries all its definitions of ``+`` for each ``+``; and its millions of objects, nearly
-    all of which stay, would be gone over again and again.
+    Numba tries all its definitions of ``+`` for each ``+``, and loads all its parts again at each
+    intrinsic; and its millions of objects, nearly all of which stay, would be gone over again and
+    again.
     """
-    context = cpu_target.typing_context
+    context, target = cpu_target.typing_context, cpu_target.target_context
     if "resolve_function_type" in vars(context):  # already so
         yield
         return
+    target.refresh()
+    registries = list(target._registries)
     known: dict[Any, Any] = {}
     resolve = context.resolve_function_type
 
@@ -378,11 +417,17 @@ def _quick_typing() -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()
     context.resolve_function_type = look_up
+    context.load_additional_registries = lambda: None
+    target.load_additional_registries = lambda: [*map(target.install_registry, registries)]
     try:
         yield
     finally:
-        del context.resolve_function_type
+        del context.resolve_function_type, context.load_additional_registries
+        del target.load_additional_registries
         if collecting:
+            if gc.get_freeze_count() == 0:  # the objects count as old, without a look at them
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
@@ -423,9 +468,9 @@ def by_precision(single: Callable, double: Callable) -> Any:
     return function
 
 
-def compiled_signatures() -> dict[str, int]:
+def compiled_signatures(register: dict[str, Any] = KERNELS) -> dict[str, int]:
     """Return how many signatures of each entry point this process has compiled or loaded."""
-    return {name: len(dispatcher.signatures) for name, dispatcher in KERNELS.items()}
+    return {name: len(dispatcher.overloads) for name, dispatcher in register.items()}
 
 
 class CompileTimer:
@@ -501,56 +546,8 @@ def _sources_hash() -> str:
     return digest.hexdigest()
 
 
-class _CacheFile:
-    """One file per compiled signature, named by a hash of all that its machine code depends on.
-
-    Replaces Numba's ``IndexDataCacheFile``, whose shared index can pair one signature
-    with another's code when two processes write at once.
-    """
-
-    #: Entries of one kernel that are kept: precisions x CPU models x recent versions.
-    KEEP = 24
-
-    def __init__(self, folder: str, name: str, stamp: str) -> None:
-        self._folder = Path(folder)
-        self._name = name
-        self._stamp = stamp
-
-    def _path(self, key: object) -> Path:
-        digest = hashlib.sha256(f"{self._stamp}{key}".encode()).hexdigest()
-        return self._folder / f"{self._name}-{digest[:24]}.nbc"
-
-    def load(self, key: object) -> Any:
-        """Return the entry, or None where it is absent or damaged."""
-        try:
-            found, data = pickle.loads(self._path(key).read_bytes())
-        except Exception:  # a truncated pickle can raise anything
-            return None
-        return data if found == str(key) else None
-
-    def save(self, key: object, data: object) -> None:
-        """Write the entry in one step, then drop the oldest of its kernel."""
-        path = self._path(key)
-        temporary = path.with_suffix(f".{uuid.uuid4().hex}")
-        try:
-            temporary.write_bytes(serialize((str(key), data)))
-            temporary.replace(path)
-            entries = sorted(self._folder.glob(f"{self._name}-*.nbc"), key=_modified)
-            for old in entries[: -self.KEEP]:
-                old.unlink(missing_ok=True)
-        except OSError:  # a full or read-only disk costs a recompilation, not the fit
-            temporary.unlink(missing_ok=True)
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 class _StampedCache(FunctionCache):
-    """Numba's function cache over a `_CacheFile`; trouble with a file is a cache miss.
+    """Numba's function cache over a `CacheFile`; trouble with a file is a cache miss.
 
     Raises
     ------
@@ -567,8 +564,9 @@ class _StampedCache(FunctionCache):
             for name, value in flags.items()
         )
         impl: Any = self._impl
-        self._cache_file: Any = _CacheFile(
-            impl.locator.get_cache_path(), impl.filename_base, f"{_sources_hash()}{options}"
+        stamp = f"{_sources_hash()}{options}"
+        self._cache_file: Any = CacheFile(
+            impl.locator.get_cache_path(), impl.filename_base, stamp, serialize
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

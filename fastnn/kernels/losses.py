@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from fastnn.kernels.elementary import exp, expm1, log, log1p, log_one_plus, sigmoid
 from fastnn.kernels.elementwise import map_
-from fastnn.kernels.jit import elementary, helper, scalar
+from fastnn.kernels.jit import elementary, helper, scalar, types
 from fastnn.kernels.softmax_row import softmax_row_
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant, offset, vector
@@ -482,6 +482,7 @@ loss_ = dispatch(
     "return {block}(batch, n_out, n_targets, z, y, parameter, delta)",
     [{"block": loss.block} for loss in TABLE.values()],
     __name__,
+    result=types.float64,
 )
 
 #: ``link_(code, batch, n_out, z, a)`` writes the predictions of rows of scores; ``a`` may be ``z``.

@@ -40,12 +40,6 @@ def batch_weight(job, start, stop):
 
 
 @helper
-def weights_of(job, flat, l):
-    """Return the weights of layer ``l``, without its biases, as a vector."""
-    return vector(flat, job.weights[l], job.biases[l] - job.weights[l])
-
-
-@helper
 def penalise_range_(rule, l2, size, W, gW):
     """Return the value of the penalties of ``size`` weights; add their gradient to ``gW``."""
     if size == 0:  # biases alone
@@ -103,7 +97,7 @@ def decay_(job, params, amount):
         return
     keep = constant(1 - amount, params[0])
     for l in range(job.n_layers):
-        W = weights_of(job, params, l)
+        W = vector(params, job.weights[l], job.biases[l] - job.weights[l])  # without the biases
         for i in range(W.size):
             W[i] *= keep
 

@@ -12,7 +12,8 @@ the block above theirs, which is not in use then.
 import math
 from typing import Any, NamedTuple
 
-from fastnn.kernels.activations import CODES, activate_whole_, deactivate_whole_
+from fastnn.kernels.activations import CODES, activate_batch_, deactivate_batch_
+from fastnn.kernels.apart import apart
 from fastnn.kernels.dense import (
     batch_backward_,
     batch_forward_,
@@ -142,7 +143,7 @@ def is_rectified(job, l):
     return dense and job.activations[l] == RELU and job.dropout[l + 1] == 0
 
 
-@helper
+@apart
 def forward_(job, params, start, stop, work):
     """Write scores and activations of the gathered rows, layer by layer."""
     z, a = work.z, work.a
@@ -159,12 +160,13 @@ def forward_(job, params, start, stop, work):
             else:
                 dropped_sparse_forward_(job, start, stop, W, b, z, above)
         else:
-            drop_(job, l, start, stop, a)
+            if job.dropout[l] != 0:
+                drop_(job, l, start, stop, a)
             out, floor = (a, 0.0) if is_rectified(job, l) else (z, -math.inf)
             x, x0 = inputs(job, l, start, batch, a)
             batch_forward_(batch, n_in, n_out, x, x0, params, w0, b0, out, above, floor)
         if l + 1 < job.n_layers and not is_rectified(job, l):
-            activate_whole_(job.activations[l], batch * n_out, above, z, a)
+            activate_batch_(job.activations[l], batch * n_out, above, z, a)
 
 
 @helper
@@ -259,8 +261,9 @@ def complete_delta_(job, start, stop, work, l):
     """Multiply what layer ``l`` has handed down by the derivative of the activation below."""
     if l > 0 and not is_rectified(job, l - 1):
         batch = stop - start
-        undrop_(job, l, start, stop, work.a, work.delta)
-        deactivate_whole_(
+        if job.dropout[l] != 0:
+            undrop_(job, l, start, stop, work.a, work.delta)
+        deactivate_batch_(
             job.activations[l - 1], batch * job.sizes[l], batch * job.units[l], work.z, work.a,
             work.delta,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastnn.kernels.adaptive import adam_vectors_
-from fastnn.kernels.jit import helper
+from fastnn.kernels.jit import helper, types
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant, offset, pointer, vector
 
@@ -143,4 +143,5 @@ step_ = dispatch(
     "{step}(params, grads, slots, stride, rate, options, t)",
     [{"step": optimizer.step} for optimizer in TABLE.values()],
     __name__,
+    result=types.none,
 )

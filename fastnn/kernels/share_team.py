@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.activations import activate_whole_, deactivate_whole_
+from fastnn.kernels.activations import activate_batch_, deactivate_batch_
 from fastnn.kernels.column_sums import column_sums_
 from fastnn.kernels.dense import (
     batch_backward_,
@@ -78,7 +78,7 @@ def ascend_(job, shares, share, l, batch):
     else:
         batch_forward_(rows, job.sizes[0], n, batch.x, batch.x0, flat, 0, b, out, block, floor)
     if not rectified:
-        activate_whole_(job.activations[l], rows * n, block, shares.z, shares.a)
+        activate_batch_(job.activations[l], rows * n, block, shares.z, shares.a)
     above, w = job.sizes[l + 2], place(shares, WEIGHTS, share, l + 1)
     gemm_nn_(
         rows, above, n, shares.a, block, n, flat, w, above,
@@ -154,7 +154,7 @@ def descend_(job, shares, share, l, batch, delta):
         rows, n, above, delta, 0, flat, w, shares.delta, block, shares.a, rectified
     )  # fmt: skip
     if not rectified:
-        deactivate_whole_(
+        deactivate_batch_(
             job.activations[l - 1], rows * n, block, shares.z, shares.a, shares.delta
         )  # fmt: skip
 

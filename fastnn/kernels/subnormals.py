@@ -31,7 +31,7 @@ def _architecture(context: Any) -> str:
     return context.codegen().magic_tuple()[0].split("-")[0]
 
 
-def _emit_read(context: Any, builder: Any) -> tuple[Any, int]:
+def emit_mode(context: Any, builder: Any) -> tuple[Any, int]:
     """Emit the CPU's mode, an int64; return it with the bits to set."""
     architecture = _architecture(context)
     if architecture == "x86_64":
@@ -45,7 +45,8 @@ def _emit_read(context: Any, builder: Any) -> tuple[Any, int]:
     return _I64(0), 0
 
 
-def _emit_write(context: Any, builder: Any, mode: Any) -> None:
+def emit_set_mode(context: Any, builder: Any, mode: Any) -> None:
+    """Emit the change of the CPU's mode."""
     architecture = _architecture(context)
     if architecture == "x86_64":
         with builder.goto_entry_block():
@@ -68,13 +69,13 @@ if JIT:
         called = f.get_call_type(typing, arguments.types, {})
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            before, flush = _emit_read(context, builder)
-            _emit_write(context, builder, builder.or_(before, _I64(flush)))
+            before, flush = emit_mode(context, builder)
+            emit_set_mode(context, builder, builder.or_(before, _I64(flush)))
             values = [builder.extract_value(args[1], k) for k in range(len(arguments))]
             compiled = f.dispatcher.overloads[called.args]
             context.add_linking_libs((compiled.library,))
             status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, called, values)
-            _emit_write(context, builder, before)
+            emit_set_mode(context, builder, before)
             with builder.if_then(status.is_error, likely=False):
                 context.call_conv.return_status_propagate(builder, status)
             return context.get_dummy_value()

@@ -6,9 +6,11 @@ Numba compiles once, inlines and caches; it is written here from the table, so t
 is reachable by being in the table.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fastnn.kernels.apart import apart
 from fastnn.kernels.jit import helper
 
 
@@ -19,6 +21,7 @@ def dispatch(
     rows: Iterable[dict[str, Callable]],
     module: str,
     shared: dict[str, Callable] | None = None,
+    result: Any = None,
 ) -> Any:
     """Compile ``name(code, arguments)``, which runs ``body`` with the functions of row ``code``.
 
@@ -36,6 +39,8 @@ def dispatch(
         The ``__name__`` of the module that the function belongs to.
     shared : dict, optional
         Further names that ``body`` uses.
+    result : Numba type, optional
+        If given, each row is compiled by itself, when first it is used, and returns such.
 
     Returns
     -------
@@ -44,11 +49,27 @@ def dispatch(
     """
     namespace: dict[str, Any] = {"__name__": module, **(shared or {})}
     lines = [f"def {name}(code, {arguments}):"]
+    separate: dict[tuple, str] = {}
     for code, row in enumerate(rows):
         names = {key: f"{key}_{code}" for key in row}
         namespace |= {names[key]: function for key, function in row.items()}
+        statements = body.format(**names).strip().splitlines()
+        if result is not None:
+            same = tuple(row.values())
+            if same not in separate:
+                separate[same] = one = f"{name}of_{code}"
+                text = [f"def {one}({arguments}):", *(f"    {line}" for line in statements)]
+                namespace[one] = apart(_made(text, one, namespace), result)
+            statements = [f"return {separate[same]}({arguments})"]
         lines.append(f"    {'if' if code == 0 else 'elif'} code == {code}:")
-        lines += [f"        {line}" for line in body.format(**names).strip().splitlines()]
+        lines += [f"        {statement}" for statement in statements]
     lines += ["    else:", f"        raise ValueError('{name}: the code is not in the table')"]
-    exec("\n".join(lines), namespace)
-    return helper(namespace[name])
+    return helper(_made(lines, name, namespace))
+
+
+def _made(lines: list[str], name: str, namespace: dict[str, Any]) -> Callable:
+    """Return the function of some source, which is taken for a part of its module's file."""
+    file = sys.modules[namespace["__name__"]].__file__
+    assert file is not None
+    exec(compile("\n".join(lines), file, "exec"), namespace)
+    return namespace[name]
