@@ -68,10 +68,7 @@ def ascend_(job, shares, share, l, batch):
     out, floor = (shares.a, 0.0) if rectified else (shares.z, -math.inf)
     if l > 0:
         first = place(shares, CUTS, share, l + 1)
-        collect_(
-            shares, l + 1, rows, job.sizes[l + 1], 0, first, n, offset(flat, b),
-            offset(out, block), floor,
-        )  # fmt: skip
+        collect_(shares, l + 1, rows, n, rows * first, offset(flat, b), offset(out, block), floor)
     elif job.sparse:
         W, bias = matrix(flat, 0, job.sizes[0], n), vector(flat, b, n)
         sparse_forward_(job, batch.start, batch.stop, W, bias, out, block)
@@ -80,23 +77,26 @@ def ascend_(job, shares, share, l, batch):
     if not rectified:
         activate_batch_(job.activations[l], rows * n, block, shares.z, shares.a)
     above, w = job.sizes[l + 2], place(shares, WEIGHTS, share, l + 1)
-    gemm_nn_(
-        rows, above, n, shares.a, block, n, flat, w, above,
-        shares.sums, place(shares, SUMS, share, l + 2), above, False,
-    )  # fmt: skip
+    part = place(shares, SUMS, share, l + 2)
+    for other in range(shares.number):  # what each is to take lies together
+        first, columns = place(shares, CUTS, other, l + 2), width(shares, other, l + 2)
+        gemm_nn_(
+            rows, columns, n, shares.a, block, n, flat, w + first, above,
+            shares.sums, part + rows * first, columns, False,
+        )  # fmt: skip
 
 
 @helper
-def collect_(shares, l, rows, n, row, first, columns, bias, out, floor):
-    """Write ``rows`` and ``columns`` of the scores of layer ``l``, (batch, n), from their first.
+def collect_(shares, l, rows, columns, at, bias, out, floor):
+    """Write a (rows, columns) block of the scores of layer ``l``.
 
-    They are the sum of the ``bias`` and of the shares' parts.
+    It is the sum of the ``bias`` and of what begins ``at`` a place in the shares' parts.
     """
     for share in range(shares.number):
-        part = offset(shares.sums, place(shares, SUMS, share, l) + row * n + first)
+        part = offset(shares.sums, place(shares, SUMS, share, l) + at)
         least = constant(floor if share == shares.number - 1 else -math.inf, out[0])
         before, apart = (bias, 0) if share == 0 else (out, columns)
-        add_rows_(rows, columns, part, n, before, apart, least, out, columns)
+        add_rows_(rows, columns, part, columns, before, apart, least, out, columns)
 
 
 @helper
@@ -112,9 +112,7 @@ def judge_(job, shares, share, batch, thread):
     first = cut(batch.stop - batch.start, FEW, share, shares.number)
     last = cut(batch.stop - batch.start, FEW, share + 1, shares.number)
     bias = offset(numbers_of(shares, 0), place(shares, BIASES, 0, top))
-    collect_(
-        shares, top + 1, last - first, n, first, 0, n, bias, thread.scores, -math.inf
-    )  # fmt: skip
+    collect_(shares, top + 1, last - first, n, first * n, bias, thread.scores, -math.inf)
     start, stop = batch.start + first, batch.start + last
     goal = targets_(job, start, stop, thread.goals)
     delta = offset(outputs_delta(job, shares), first * n)
