@@ -230,58 +230,47 @@ def train_batches(
     ``gradient`` (parts, n_parameters) has a row for each part of `count_parts`.
     """
     parts = len(gradient)
+    data = plan, parameters, rows, targets, order, start, stop, batch_size
     several = normaliser == 0 and stop - start >= _SHARED_BATCHES * batch_size
     if team is not None and several and count_shares(team, plan, rule, batch_size) > 1:
-        _train_shares(
-            team, plan, parameters, rows, targets, order, start, stop, batch_size, rule, rate,
-            slots, t, totals,
+        members, room = _room_of_shares(team, plan, parameters, stop - start, batch_size, slots)
+        team.run(train_shares_, members, _SHARES, *data, rule, rate, slots, t, *room, totals)
+    elif team is not None and parts > 1:
+        members, room = _room_of_parts(team, parts, parameters, stop - start, batch_size)
+        team.run(
+            train_parts_, members, parts, *data, normaliser, rule, rate, gradient, slots, t, steps,
+            *room, totals,
         )  # fmt: skip
-        return
-    if team is None or parts == 1:
-        train_batches_(
-            plan, parameters, rows, targets, order, start, stop, batch_size, normaliser, rule,
-            rate, gradient[0], slots, t, steps, totals,
-        )  # fmt: skip
-        return
+    else:
+        train_batches_(*data, normaliser, rule, rate, gradient[0], slots, t, steps, totals)
+
+
+def _room_of_parts(
+    team: Team, parts: int, parameters: np.ndarray, n: int, batch_size: int
+) -> tuple[int, tuple]:
+    """Return how many threads train on parts of batches of ``n`` rows, and their scratch."""
     row = 6 * parameters.size
-    part = row * min(batch_size, stop - start) / parts
-    worth = int(min(parts * part / _PART_FLOP, row * (stop - start) / _CALL_FLOP))
+    part = row * min(batch_size, n) / parts
+    worth = int(min(parts * part / _PART_FLOP, row * n / _CALL_FLOP))
     members = max(1, min(team.members, parts, worth))
-    copies = team.room((members - 1) * parameters.size, parameters.dtype)
-    team.run(
-        train_parts_, members, parts, plan, parameters, rows, targets, order, start, stop,
-        batch_size, normaliser, rule, rate, gradient, slots, t, steps, copies,
+    return members, (
+        team.room((members - 1) * parameters.size, parameters.dtype),
         np.zeros(parts, np.int64), np.empty((2, parts)),
-        _PATIENCE + int(parts / members * part / _LOOK_FLOP), totals,
+        _PATIENCE + int(parts / members * part / _LOOK_FLOP),
     )  # fmt: skip
 
 
-def _train_shares(
-    team: Team,
-    plan: Plan,
-    parameters: np.ndarray,
-    rows: Any,
-    targets: Any,
-    order: np.ndarray,
-    start: int,
-    stop: int,
-    batch_size: int,
-    rule: Rule,
-    rate: float,
-    slots: np.ndarray,
-    t: int,
-    totals: np.ndarray,
-) -> None:
-    """Do what `train_batches_` does by threads that share the units."""
+def _room_of_shares(
+    team: Team, plan: Plan, parameters: np.ndarray, n: int, batch_size: int, slots: np.ndarray
+) -> tuple[int, tuple]:
+    """Return how many threads share the units in batches of ``n`` rows, and their scratch."""
     places, size, units, sums = layout(plan.sizes, _SHARES, batch_size)
     shape = (_SHARES, 2 + len(slots), size)
     room = team.room(math.prod(shape) + 3 * units + sums, parameters.dtype)
     own, of_units, rest = np.split(room, np.cumsum([math.prod(shape), 3 * units]))
     row = 6 * parameters.size
-    members = max(1, min(team.members, _SHARES, int(row * (stop - start) / _CALL_FLOP)))
-    team.run(
-        train_shares_, members, _SHARES, plan, parameters, rows, targets, order, start, stop,
-        batch_size, rule, rate, slots, t, places, own.reshape(shape), of_units.reshape(3, units),
-        rest, np.empty((2, _SHARES)), _PATIENCE + int(row * batch_size / members / _LOOK_FLOP),
-        totals,
+    members = max(1, min(team.members, _SHARES, int(row * n / _CALL_FLOP)))
+    return members, (
+        places, own.reshape(shape), of_units.reshape(3, units), rest, np.empty((2, _SHARES)),
+        _PATIENCE + int(row * batch_size / members / _LOOK_FLOP),
     )  # fmt: skip

@@ -1,14 +1,14 @@
 """Threads: the same numbers however many there are, whoever is late, whatever goes wrong."""
 
-import threading
 import warnings
 
 import joblib
 import numpy as np
 import pytest
+from teams import do_without_a_thread, hide_their_number, wait_for_the_first
 
 from fastnn import MLPClassifier, MLPRegressor, Network, parallel
-from fastnn.kernels.stages import ABORTED, stages_state
+from fastnn.kernels.stages import ABORTED
 from fastnn.kernels.team import train_parts_
 from fastnn.parallel import Team, count_threads, team_of
 from fastnn.training import OptimizerState, make_rule
@@ -55,15 +55,7 @@ def fitted(n_jobs, sizes=(5, 9, 7, 3), dtype="float64", batch_size=70, optimizer
 def test_the_number_of_threads_cannot_be_seen(optimizer, batch_size, precision, eager):
     options = {"optimizer": optimizer, "batch_size": batch_size, "dtype": precision}
     options |= RULES[optimizer]
-    whole, whole_loss = fitted(None, **options)
-    one, one_loss = fitted(1, **options)
-    rtol = {"float32": 2e-3, "float64": 1e-9}[precision]
-    np.testing.assert_allclose(one, whole, rtol=rtol, atol=rtol / 100)
-    np.testing.assert_allclose(one_loss, whole_loss, rtol=rtol)
-    for n_jobs in (2, 3):
-        many, many_loss = fitted(n_jobs, **options)
-        np.testing.assert_array_equal(many, one)
-        assert many_loss == one_loss
+    hide_their_number(fitted, precision, **options)
 
 
 def test_batches_of_few_rows_and_odd_ones(eager):
@@ -104,27 +96,11 @@ def alone():
 
 def test_a_thread_that_never_comes_is_done_without(alone, monkeypatch):
     monkeypatch.setattr("fastnn.kernels.team.START", 100)  # with the JIT off
-    net, totals, args = arguments(2)
-    state = stages_state(2)
-    train_parts_(*args, 0, 2, state)
-    np.testing.assert_array_equal(net.parameters, alone[0])
-    np.testing.assert_array_equal(totals, alone[1])
-    train_parts_(*args, 1, 2, state)  # too late: it sees that all is done
-    np.testing.assert_array_equal(net.parameters, alone[0])
+    do_without_a_thread(train_parts_, arguments(2), alone)
 
 
 def test_the_first_thread_may_come_last(alone):
-    net, totals, args = arguments(2)
-    state = stages_state(2)
-    other = threading.Thread(target=train_parts_, args=(*args, 1, 2, state))
-    other.start()
-    other.join(0.05)
-    assert other.is_alive()
-    np.testing.assert_array_equal(state[[0, 64]], [1, 1])  # it has finished its own part
-    train_parts_(*args, 0, 2, state)
-    other.join()
-    np.testing.assert_array_equal(net.parameters, alone[0])
-    np.testing.assert_array_equal(totals, alone[1])
+    wait_for_the_first(train_parts_, arguments(2), alone)
 
 
 def test_an_error_in_a_thread_ends_the_others():

@@ -1,18 +1,17 @@
 """Threads that share the units of wide layers: the same numbers however many there are."""
 
 import itertools
-import threading
 
 import joblib
 import numpy as np
 import pytest
 import scipy.sparse
+from teams import do_without_a_thread, hide_their_number, wait_for_the_first
 
 from fastnn import Network, parallel
 from fastnn.kernels import shares
 from fastnn.kernels.share_team import train_shares_
 from fastnn.kernels.shares import BIASES, BLOCKS, CUTS, SUMS, UNITS, WEIGHTS, layout
-from fastnn.kernels.stages import stages_state
 from fastnn.parallel import Team, count_shares, team_of
 from fastnn.training import OptimizerState, make_rule
 
@@ -34,6 +33,7 @@ def eager(monkeypatch, request):
     monkeypatch.setattr(joblib, "cpu_count", lambda *_, **__: 8)
     monkeypatch.setattr(parallel, "_CALL_FLOP", 1)
     monkeypatch.setattr(parallel, "_SHARED_FLOP", 0)
+    monkeypatch.setattr(parallel, "_SHARED_ROWS", 1)
     monkeypatch.setattr(parallel, "_SHARED_BATCHES", 1)
     monkeypatch.setattr(parallel, "_OUTNUMBERED", 0)
     monkeypatch.setattr(parallel, "_SHARES", request.param)
@@ -55,15 +55,7 @@ def fitted(n_jobs, *, sizes, dtype, activation="relu", batch_size=15, sparse=Fal
 @pytest.mark.parametrize("optimizer", CASES)
 def test_the_number_of_threads_cannot_be_seen(optimizer, precision, eager):
     options = CASES[optimizer] | {"optimizer": optimizer, "dtype": precision}
-    whole, whole_loss = fitted(None, **options)
-    one, one_loss = fitted(1, **options)
-    rtol = {"float32": 2e-3, "float64": 1e-9}[precision]
-    np.testing.assert_allclose(one, whole, rtol=rtol, atol=rtol / 100)
-    np.testing.assert_allclose(one_loss, whole_loss, rtol=rtol)
-    for n_jobs in (2, 3):
-        many, many_loss = fitted(n_jobs, **options)
-        np.testing.assert_array_equal(many, one)
-        assert many_loss == one_loss
+    hide_their_number(fitted, precision, **options)
 
 
 @pytest.mark.parametrize("sizes", [(3, 70, 5), (4, 16, 33, 20, 2), (2, 5, 7, 1)])
@@ -139,23 +131,8 @@ def alone():
 
 def test_a_thread_that_never_comes_is_done_without(alone, monkeypatch):
     monkeypatch.setattr("fastnn.kernels.share_team.START", 100)  # with the JIT off
-    net, totals, args = arguments()
-    state = stages_state(2)
-    train_shares_(*args, 0, 2, state)
-    np.testing.assert_array_equal(net.parameters, alone[0])
-    np.testing.assert_array_equal(totals, alone[1])
-    train_shares_(*args, 1, 2, state)  # too late: it sees that all is done
-    np.testing.assert_array_equal(net.parameters, alone[0])
+    do_without_a_thread(train_shares_, arguments(), alone)
 
 
 def test_the_first_thread_may_come_last(alone):
-    net, totals, args = arguments()
-    state = stages_state(2)
-    other = threading.Thread(target=train_shares_, args=(*args, 1, 2, state))
-    other.start()
-    other.join(0.05)
-    assert other.is_alive()
-    train_shares_(*args, 0, 2, state)
-    other.join()
-    np.testing.assert_array_equal(net.parameters, alone[0])
-    np.testing.assert_array_equal(totals, alone[1])
+    wait_for_the_first(train_shares_, arguments(), alone)
