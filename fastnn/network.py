@@ -458,9 +458,7 @@ class Network:
         if warm_start and previous is not None and previous[0] == optimizer:
             state = previous[1]
         self._optimizer_state = (optimizer, state)
-        copies = check_replicas(
-            replicas, size, optimizer, rule, rates, rows.indptr.size > 0
-        )  # fmt: skip
+        copies = check_replicas(replicas, size, rule, rates, rows.indptr.size > 0, word="optimizer")
         plan = self.plan
         if rates.any():
             plan = plan._replace(dropout=rates, seed=int(self._rng.integers(2**63)))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import integer
+from fastnn.kernels.optimizers import TABLE
 from fastnn.kernels.plan import Plan, Rule
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_zeros
@@ -31,7 +32,7 @@ BLOCK_ROWS = 0  # of exact per-sample SGD: the kernel chooses
 #: over to threads and the average take 0.2.
 _SLICES = 8
 
-_OPTIMIZERS = ("sgd", "momentum", "nesterov")
+OPTIMIZERS = ("sgd", "momentum", "nesterov")
 _OTHERS = ("l1", "alpha", "weight_decay")
 
 
@@ -120,9 +121,9 @@ def _average(copies: list[np.ndarray], out: np.ndarray) -> None:
 
 
 def check_replicas(
-    replicas: Any, batch_size: int, optimizer: str, rule: Rule, dropout: np.ndarray, sparse: bool
+    replicas: Any, batch_size: int, rule: Rule, dropout: np.ndarray, sparse: bool, word: str
 ) -> int:
-    """Return how many replicas there are.
+    """Return how many replicas there are; ``word`` is what the user calls the optimiser.
 
     Raises
     ------
@@ -130,6 +131,7 @@ def check_replicas(
         Not an integer from 1; more than 1 where training is not exact per-sample SGD.
     """
     count = integer("replicas", replicas)
+    optimizer = list(TABLE)[rule.optimizer]
     found = [f"{name}={getattr(rule, name):g}" for name in _OTHERS if getattr(rule, name)]
     if rule.clip_norm < math.inf:
         found.append(f"clip_norm={rule.clip_norm:g}")
@@ -137,13 +139,13 @@ def check_replicas(
         found.append("dropout")
     if sparse and optimizer in ("momentum", "nesterov"):
         found.append("CSR rows with momentum")
-    if optimizer not in _OPTIMIZERS:
-        found.insert(0, f"optimizer={optimizer!r}")
+    if optimizer not in OPTIMIZERS:
+        found.insert(0, f"{word}={optimizer!r}")
     if batch_size != 1:
         found.insert(0, f"batch_size={batch_size}")
     if count > 1 and found:
         raise ValueError(
-            f"replicas={count} needs exact per-sample SGD: batch_size=1 and optimizer "
-            f"{', '.join(_OPTIMIZERS)}, with l2 at the most; got {', '.join(found)}"
+            f"replicas={count} needs exact per-sample SGD: batch_size=1 and {word} "
+            f"{', '.join(OPTIMIZERS)}, with an L2 penalty at the most; got {', '.join(found)}"
         )
     return count

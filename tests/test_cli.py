@@ -173,6 +173,7 @@ def test_many_epochs_are_few_lines():
         (["--optimizer", "sgd"], {"optimizer": "sgd", "learning_rate": 0.1}),
         (["--learning-rate", 0.5], {"learning_rate": 0.5}),
         (["--batch-size", 100], {"batch_size": 100}),
+        (["--replicas", 2, "--batch-size", 1, "--optimizer", "sgd"], {"replicas": 2}),
         (["--schedule", "constant"], {"schedule": "constant"}),
         (["--dtype", "float64"], {"dtype": "float64"}),
         (["--data", "spirals"], {"data": "spirals"}),
@@ -188,6 +189,7 @@ def test_every_option_changes_the_run(options, expected):
     assert expected.items() <= changed.items()
     assert changed["loss"] != plain["loss"]
     assert result_of(*base)["loss"] == plain["loss"]
+    assert result_of(*base, *options, "--n-jobs", 2)["loss"] == changed["loss"]
 
 
 def test_early_stopping_keeps_the_best_epoch():
@@ -459,6 +461,9 @@ def test_bad_tables(flowers):
         (["--test-fraction", "0.1"], "--test-fraction is for a FILE"),
         (["--validation-fraction", "0.1"], "--validation-fraction is for a FILE"),
         (["--patience", "3"], "--patience is for --early-stopping"),
+        (["--replicas", "2"], "--replicas is for --batch-size 1 and an --optimizer of sgd, mom"),
+        (["--replicas", "2", "--batch-size", "1"], "--replicas is for --batch-size 1 and an"),
+        (["--n-jobs", "0"], "--n-jobs must not be 0"),
         (["--bogus"], "No such option"),
     ],
 )

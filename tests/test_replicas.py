@@ -1,12 +1,13 @@
 """Parallel per-sample SGD: the mean of exact fits, whoever makes them, as good as one exact fit."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse
 
-from fastnn import DivergenceWarning, Network, replicas, training
+from fastnn import DivergenceWarning, MLPClassifier, MLPRegressor, Network, replicas, training
 
 pytestmark = pytest.mark.kernel
 
@@ -187,3 +188,95 @@ def test_bad_arguments(options, error, found):
     X, y = data()
     with pytest.raises(error, match=found):
         fitted(X, y, **{"replicas": 2} | options)
+
+
+#: Settings of an MLP's solver, and the optimiser and rule that they stand for.
+SOLVERS = {
+    "sgd": ({"solver": "sgd", "momentum": 0}, {}),
+    "nesterov": ({"solver": "sgd", "momentum": 0.8}, {"momentum": 0.8}),
+    "momentum": ({"solver": "momentum"}, {"momentum": 0.9}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("optimizer", SOLVERS)
+def test_a_classifier_is_a_network_of_as_many_replicas(optimizer, precision):
+    settings, options = SOLVERS[optimizer]
+    X, y = data(precision)
+    net = network(precision)
+    model = MLPClassifier(
+        SIZES[1:-1], activation="tanh", alpha=0.01, batch_size=1, learning_rate_init=0.05,
+        max_iter=3, shuffle=False, replicas=3, n_jobs=2, coefs_init=net.weights,
+        intercepts_init=net.biases, **settings,
+    ).fit(X, y)  # fmt: skip
+    history = net.fit(
+        X, y, optimizer=optimizer, l2=0.01, learning_rate=0.05, epochs=3, shuffle=False,
+        replicas=3, **options,
+    )  # fmt: skip
+    np.testing.assert_array_equal(model.network_.parameters, net.parameters)
+    assert model.loss_curve_ == history.loss
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_a_regressor_reports_the_mean_over_its_outputs():
+    X, _ = data()
+    Y, weight, seen = np.tanh(X[:, :3] + X[:, 3:]), np.linspace(0.1, 2, N), []
+
+    class Watch:
+        def __call__(self, progress):
+            seen.append(progress.loss)
+
+        def on_slice(self, progress):
+            seen.append(progress.loss)
+
+    settings = {"solver": "sgd", "batch_size": 1, "learning_rate_init": 0.01, "replicas": 2}
+    model = MLPRegressor(
+        hidden_layer_sizes=9, max_iter=1, alpha=0.01, random_state=0, callbacks=[Watch()],
+        **settings,
+    ).fit(X, Y, sample_weight=weight)  # fmt: skip
+    penalty = 0.005 * sum(np.sum(W**2) for W in model.coefs_) * N / weight.sum()
+    bare = MLPRegressor(
+        hidden_layer_sizes=9, max_iter=1, alpha=0.01, random_state=0, **settings
+    ).fit(X, Y, sample_weight=weight)  # fmt: skip
+    assert bare.loss_ == model.loss_ == seen[-1]
+    assert seen[0] == pytest.approx(model.loss_ - penalty)  # of all slices, before the penalty
+    assert 0.2 < (model.loss_ - penalty) / np.average((Y**2).mean(1) / 2, weights=weight) < 1.5
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+def test_partial_fit_and_one_row(model):
+    X, y = data()
+    settings = {"hidden_layer_sizes": 9, "solver": "sgd", "batch_size": 1, "random_state": 0}
+    classes = {"classes": range(3)} if model is MLPClassifier else {}
+    two, whole = (model(replicas=2, **settings) for _ in range(2))
+    for _ in range(2):
+        two.partial_fit(X, y, **classes)
+    with pytest.warns(UserWarning, match="iterations"):
+        whole.set_params(max_iter=2, shuffle=True).fit(X, y)
+    assert two.loss_curve_[0] == whole.loss_curve_[0]
+    one = model(**settings).partial_fit(X[:1], y[:1], **classes)
+    few = model(replicas=2, **settings).partial_fit(X[:1], y[:1], **classes)
+    np.testing.assert_array_equal(few.network_.parameters, one.network_.parameters)
+
+
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"batch_size": 32}, "batch_size=1 and solver sgd, .* got batch_size=32"),
+        ({"batch_size": "auto"}, f"got batch_size={N}"),
+        ({"solver": "adam"}, "got solver='adam'"),
+        ({"solver": "lbfgs"}, "got solver='lbfgs'"),
+        ({"clip_norm": 1.0}, "got clip_norm=1"),
+        ({"dropout": 0.5}, "got dropout"),
+        ({"replicas": 0}, "'replicas' parameter of MLP.* must be"),
+    ],
+)
+def test_estimators_refuse_what_cannot_be_averaged(model, settings, found):
+    X, y = data()
+    settings = {"solver": "sgd", "batch_size": 1, "replicas": 2} | settings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that lbfgs does not read batch_size
+        with pytest.raises(ValueError, match=found):
+            model(hidden_layer_sizes=9, **settings).fit(X, y)

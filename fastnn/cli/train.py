@@ -43,6 +43,8 @@ class Settings:
     learning_rate: float | None
     schedule: str
     batch_size: int | None
+    n_jobs: int | None
+    replicas: int
     epochs: int | None
     early_stopping: bool | None
     patience: int | None
@@ -69,6 +71,16 @@ class Settings:
                 raise click.UsageError(f"{option} is for {needed}.")
         if self.patience is not None and not self.stops_early:
             raise click.UsageError("--patience is for --early-stopping.")
+        if self.n_jobs == 0:
+            raise click.UsageError("--n-jobs must not be 0; -1 is all cores.")
+        if self.replicas > 1:
+            from fastnn.replicas import OPTIMIZERS
+
+            if self.batch_size != 1 or self.optimizer not in OPTIMIZERS:
+                names = ", ".join(OPTIMIZERS)
+                raise click.UsageError(
+                    f"--replicas is for --batch-size 1 and an --optimizer of {names}."
+                )
 
     @property
     def stops_early(self) -> bool:
@@ -106,6 +118,8 @@ class Settings:
             "learning_rate": self.learning_rate or _RATES.get(self.optimizer, 0.004),
             "schedule": self.schedule,
             "batch_size": self.batch_size or min(max(n // 100, 16), 256),
+            "n_jobs": self.n_jobs,
+            "replicas": self.replicas,
             "epochs": self.epochs or min(max(3_000_000 // n, 10), 200),
             "early_stopping": self.stops_early,
             "n_iter_no_change": self.patience or 10,
@@ -185,6 +199,20 @@ Examples:
     type=options.COUNT,
     metavar="N",
     help="Rows a step.  [default: 1% of the rows, between 16 and 256]",
+)
+@click.option(
+    "--n-jobs",
+    type=int,
+    metavar="N",
+    help="Threads that share batches, or train the replicas; -1 is all cores.  [default: 1]",
+)
+@click.option(
+    "--replicas",
+    type=options.COUNT,
+    metavar="N",
+    default=1,
+    help="Copies of the network that learn from single rows of their own and are averaged; at N "
+    "times the rate they learn as much in an epoch.  Needs --batch-size 1.  [default: 1]",
 )
 @click.option(
     "--epochs",
@@ -386,10 +414,11 @@ def _describe(problem: "Problem", model: "Model", rule: dict[str, Any]) -> str:
     """Return the line that says what is trained on what."""
     net = model.network
     hidden = f" {net.activation[0]}" if net.activation else ""
+    replicas = f", {rule['replicas']} replicas" if rule["replicas"] > 1 else ""
     return (
         f"Network {'-'.join(map(str, net.layer_sizes))}{hidden}, {net.loss_name}, {net.dtype}: "
         f"{rule['optimizer']}, learning rate {rule['learning_rate']:g} ({rule['schedule']}), "
-        f"batches of {rule['batch_size']}; {len(problem.train.y):,} rows to train on, "
+        f"batches of {rule['batch_size']}{replicas}; {len(problem.train.y):,} rows to train on, "
         f"{len(problem.validation.y):,} to validate, {len(problem.test.y):,} to test."
     )
 
@@ -412,7 +441,10 @@ def _result(
         "activation": model.network.activation,
         "loss_name": model.network.loss_name,
         "dtype": model.network.dtype.name,
-        **{name: rule[name] for name in ("optimizer", "learning_rate", "schedule", "batch_size")},
+        **{
+            name: rule[name]
+            for name in ("optimizer", "learning_rate", "schedule", "batch_size", "replicas")
+        },
         "epochs": len(history.loss),
         "stopped": history.stopped,
         "best_epoch": None if history.best_epoch is None else history.best_epoch + 1,

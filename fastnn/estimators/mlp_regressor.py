@@ -112,6 +112,11 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         Threads that share each batch of 64 rows or more, the evaluations of "lbfgs" and the rows of
         predictions; -1 is all cores.  Every number gives the same model to the bit; None, one
         thread, may differ from it in rounding.
+    replicas : int, default=1
+        With more than 1, parallel per-sample SGD, for ``batch_size=1`` and a solver "sgd",
+        "momentum" or "nesterov": so many copies of the weights are trained on rows of their own,
+        by ``n_jobs`` threads, and averaged some times in an epoch.  The model depends on their
+        number, not on that of threads.  Up to as many times the rate makes up for the averaging.
 
     Attributes
     ----------
@@ -202,6 +207,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         intercepts_init: Any = None,
         callbacks: Any = (),
         n_jobs: int | None = None,
+        replicas: int = 1,
     ) -> None:
         store_parameters(self, locals())
 

@@ -27,6 +27,7 @@ from fastnn.kernels.plan import NO_NUMBERS, Targets
 from fastnn.network import Network
 from fastnn.orders import numbers_of
 from fastnn.parallel import count_threads, team_of
+from fastnn.replicas import OPTIMIZERS
 from fastnn.training import score
 
 FLOATS = (np.float64, np.float32)
@@ -57,6 +58,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
     coefs_init: Any
     intercepts_init: Any
     n_jobs: int | None
+    replicas: int
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -94,6 +96,7 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         "coefs_init": [list, tuple, None],
         "intercepts_init": [list, tuple, None],
         "n_jobs": [Integral, None],
+        "replicas": [Interval(Integral, 1, None, closed="left")],
         "callbacks": "no_validation",  # `check_callbacks` does
     }
 
@@ -181,6 +184,11 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
         self._hidden_sizes()
         given = X, y
         threads = count_threads(self.n_jobs)
+        if self.solver == "lbfgs" and self.replicas > 1:
+            raise ValueError(
+                f"replicas={self.replicas} needs exact per-sample SGD: batch_size=1 and solver "
+                f"{', '.join(OPTIMIZERS)}; got solver='lbfgs'"
+            )
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")

@@ -22,6 +22,7 @@ from fastnn.finite import LastFinite
 from fastnn.kernels.plan import Rows, Targets
 from fastnn.network import Network
 from fastnn.parallel import Team
+from fastnn.replicas import Replicas, check_replicas
 from fastnn.together import Together
 from fastnn.training import (
     History,
@@ -116,6 +117,16 @@ class Descent:
         self.hooks = hooks
         self.batch = batch_rows(estimator.batch_size, task.order.size)
         self.plan = optimizer.plan(network.plan)
+        self.rule = optimizer.rule
+        if estimator.replicas > 1:  # of single rows ``alpha`` is the L2 penalty itself
+            self.rule = self.rule._replace(l2=self.rule.alpha, alpha=0.0)
+        count = check_replicas(
+            estimator.replicas, self.batch, self.rule, self.plan.dropout,
+            task.rows.indptr.size > 0, word="solver",
+        )  # fmt: skip
+        self.replicas = None
+        if count > 1:
+            self.replicas = Replicas(count, network.parameters, optimizer.state.slots)
         self.history = History()
         n = task.order.size
         self.progress = Progress(network, 0, estimator.max_iter, 0, n, math.nan, self.history)
@@ -156,8 +167,9 @@ class Descent:
         estimator, task, optimizer = self.estimator, self.task, self.optimizer
         seen = self.hooks.watches_epochs or self.hooks.watches_slices or estimator.verbose
         whole = task.loss_outputs == 1 and task.targets.weight.size == 0
-        counted = counts_batches(self.plan, optimizer.rule, task.rows, self.batch, task.team)
-        if seen or task.validation is not None or not (optimizer.steady and (whole or counted)):
+        counted = counts_batches(self.plan, self.rule, task.rows, self.batch, task.team)
+        seen = seen or self.replicas is not None or task.validation is not None
+        if seen or not (optimizer.steady and (whole or counted)):
             return None
         order, parameters = task.order, self.network.parameters
         if order.dtype != np.int64:
@@ -166,7 +178,7 @@ class Descent:
         most = min(optimizer.patience(estimator.n_iter_no_change) + 1, estimator.max_iter)
         return several_epochs(
             self.plan, parameters, task.rows, task.targets, order, shuffles, order.size,
-            self.batch, optimizer.rule, LastFinite(parameters, optimizer.state), int(most),
+            self.batch, self.rule, LastFinite(parameters, optimizer.state), int(most),
             task.team,
         )  # fmt: skip
 
@@ -224,10 +236,12 @@ class Descent:
         """Return the mean objective of an epoch, each batch counted by its rows."""
         task, network, n = self.task, self.network, order.size
         weighted = task.targets.weight.size > 0
+        if self.replicas is not None:
+            return self._train_replicas(order)
+        watched = self.hooks.watches_slices
         if not weighted and task.loss_outputs == 1:
-            return self._step(order, 0, self._on_slice if self.hooks.watches_slices else None)
-        rule, watched = self.optimizer.rule, self.hooks.watches_slices
-        if not watched and counts_batches(self.plan, rule, task.rows, self.batch, task.team):
+            return self._step(order, 0, self._on_slice if watched else None)
+        if not watched and counts_batches(self.plan, self.rule, task.rows, self.batch, task.team):
             sums = [0.0, 0.0]
             if not math.isfinite(self._step(order, 0, by_batches=sums)):
                 return math.nan
@@ -238,7 +252,7 @@ class Descent:
             penalty = 0.0
             if task.loss_outputs > 1:
                 weight = task.targets.weight[rows].sum(dtype=np.float64) if weighted else rows.size
-                penalty = 0.5 * self.optimizer.rule.alpha * squares(network) / float(weight)
+                penalty = 0.5 * self.rule.alpha * squares(network) / float(weight)
             value = self._step(rows, start)
             total += ((value - penalty) / task.loss_outputs + penalty) * rows.size
             if not math.isfinite(total):
@@ -246,6 +260,20 @@ class Descent:
             if self.hooks.watches_slices:
                 self._on_slice(start + rows.size, total / (start + rows.size))
         return total / n
+
+    def _train_replicas(self, order: np.ndarray) -> float:
+        """Return the mean objective of an epoch, in which rows count by their weights."""
+        outputs, weight = self.task.loss_outputs, self.task.targets.weight
+
+        def on_slice(done: int, loss: float) -> None:
+            self._on_slice(done, loss / outputs)
+
+        loss = self._step(order, 0, on_slice if self.hooks.watches_slices else None)
+        if outputs == 1:
+            return loss
+        total = float(weight[order].sum(dtype=np.float64)) if weight.size else order.size
+        penalty = 0.5 * self.rule.l2 * squares(self.network) * order.size / total
+        return (loss - penalty) / outputs + penalty
 
     def _step(
         self,
@@ -258,8 +286,8 @@ class Descent:
         task, network, optimizer = self.task, self.network, self.optimizer
         return train_epoch(
             self.plan._replace(origin=self.estimator.t_ + seen), network.parameters, task.rows,
-            task.targets, order, order.size, self.batch, optimizer.rule, optimizer.learning_rate,
-            optimizer.state, on_slice, task.team, by_batches=by_batches,
+            task.targets, order, order.size, self.batch, self.rule, optimizer.learning_rate,
+            optimizer.state, on_slice, task.team, self.replicas, by_batches,
         )  # fmt: skip
 
     def _on_slice(self, done: int, loss: float) -> None:
