@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from fastnn.inputs import as_rows
-from fastnn.kernels import linear, linear_losses, row_block
+from fastnn.kernels import linear, linear_losses, linear_rule, row_pass
 from fastnn.kernels.jit import JIT, kernel
 from fastnn.kernels.linear_softmax import train_softmax_rows_
 from fastnn.kernels.row import lanes_of
@@ -27,25 +27,24 @@ def lanes(x):
 
 
 @kernel
-def products(n, X, W, out):
-    x0, x1, x2, x3 = pointer(X[0]), pointer(X[1]), pointer(X[2]), pointer(X[3])
-    row_block.block_products_(n, x0, x1, x2, x3, x0, x1, pointer(W), pointer(out))
+def pass_over(n, factor, past, now, following, W):
+    x0, x1, x2 = pointer(past), pointer(now), pointer(following)
+    return row_pass.pass_(n, factor, x0, x1, x2, x1, pointer(W))
 
 
 @kernel
 def pack(n, row, W):
-    row_block.pack_(n, lanes_of(pointer(row)), pointer(row), pointer(W))
+    row_pass.pack_(n, lanes_of(pointer(row)), pointer(row), pointer(W))
 
 
 @kernel
 def unpack(n, W, row):
-    row_block.unpack_(n, lanes_of(pointer(W)), pointer(W), pointer(row))
+    row_pass.unpack_(n, lanes_of(pointer(W)), pointer(W), pointer(row))
 
 
 @kernel
-def add(n, X, c, W):
-    x0, x1, x2, x3 = pointer(X[0]), pointer(X[1]), pointer(X[2]), pointer(X[3])
-    row_block.add_rows_(n, x0, x1, x2, x3, x0, x1, pointer(c), pointer(W))
+def add(n, factor, x, W):
+    row_pass.add_row_(n, factor, pointer(x), pointer(W))
 
 
 @kernel
@@ -57,27 +56,26 @@ def losses(code, z, y, epsilon, values, slopes):
 
 
 @pytest.mark.parametrize("n", COUNTS)
-def test_products_of_a_block(n, precision, eps, rng):
+def test_pass(n, precision, eps, rng):
     """Neither is read nor written what lies behind a row or behind the padding."""
     whole = -(-n // lanes(np.zeros(1, precision))) * lanes(np.zeros(1, precision))
-    X = np.full((4, n + 1), np.nan, precision)
-    X[:, :n] = rng.normal(size=(4, n))
+    X = np.full((3, n + 1), np.nan, precision)
+    X[:, :n] = rng.normal(size=(3, n))
     w, found = rng.normal(size=n).astype(precision), np.empty(n, precision)
     W = np.zeros(whole + 1, precision)
     W[-1] = 77
     pack(n, w, W)
     assert np.count_nonzero(W[:-1]) == n
-    out = np.full(row_block.N_PRODUCTS, 9, precision)
-    products(n, X, W, out)
-    exact = X[:, :n].astype(float)
-    expected = [x @ w for x in exact]
-    expected += [exact[r] @ exact[s] for r, s in row_block.PAIRS]
-    np.testing.assert_allclose(out[: len(expected)], expected, rtol=0, atol=8 * eps * (n + 4))
+    half = np.dtype(precision).type(0.5)
+    out = pass_over(n, half, X[0], X[1], X[2], W)
+    past, now, following = X[:, :n].astype(float)
+    exact = w + 0.5 * past
+    expected = [following @ exact, following @ now, following @ following]
+    np.testing.assert_allclose(out, expected, rtol=0, atol=8 * eps * (n + 4))
 
-    c = np.array([0.5, -1, 2, 0], precision)
-    add(n, X, c, W)
+    add(n, -2 * half, X[1], W)
     unpack(n, W, found)
-    np.testing.assert_allclose(found, w + c @ exact, rtol=0, atol=16 * eps)
+    np.testing.assert_allclose(found, exact - now, rtol=0, atol=16 * eps)
     assert W[-1] == 77
     assert np.count_nonzero(W[:-1]) == n
 
@@ -135,12 +133,12 @@ def new_model(shape, precision, rule):
 
 
 def new_rule(**changes):
-    rule = linear.LinearRule(
-        loss=linear_losses.CODES["log_loss"], epsilon=0.1, schedule=linear.INVSCALING, eta0=0.5,
-        power_t=0.5, optimal_init=0.0, alpha=0.01, l1_ratio=0.0, decay=True, truncate=False,
-        positive_weight=1.5, negative_weight=0.5, fit_intercept=True, intercept_rate=1.0,
-        average=0.0, watch_loss=True, watch_penalty=True, clip=math.inf, warmup=0.0, middle=0.5,
-        smoothing=0.0,
+    rule = linear_rule.LinearRule(
+        loss=linear_losses.CODES["log_loss"], epsilon=0.1, schedule=linear_rule.INVSCALING,
+        eta0=0.5, power_t=0.5, optimal_init=0.0, alpha=0.01, l1_ratio=0.0, decay=True,
+        truncate=False, positive_weight=1.5, negative_weight=0.5, fit_intercept=True,
+        intercept_rate=1.0, average=0.0, watch_loss=True, watch_penalty=True, clip=math.inf,
+        warmup=0.0, middle=0.5, smoothing=0.0,
     )  # fmt: skip
     return rule._replace(**changes)
 
@@ -195,7 +193,7 @@ def test_against_plain_sgd(layout, average, alpha, precision, eps, rng):
         np.testing.assert_allclose(model.a[0], mean_b, **tolerance)
 
 
-@pytest.mark.parametrize("schedule", [linear.PA1, linear.PA2])
+@pytest.mark.parametrize("schedule", [linear_rule.PA1, linear_rule.PA2])
 def test_dense_rows_as_sparse_ones(schedule, rng):
     """A passive-aggressive step on a row of zeros, and every layout, leave one path."""
     rule = new_rule(
@@ -215,9 +213,16 @@ def test_dense_rows_as_sparse_ones(schedule, rng):
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
+def test_orders_are_composed(rng):
+    order, shuffle = (rng.permutation(N).astype(np.int32) for _ in range(2))
+    out = np.empty_like(order)
+    linear.compose_(order, shuffle, out)
+    np.testing.assert_array_equal(out, order[shuffle])
+
+
 @kernel
 def rate_of(rule, t):
-    return linear.scheduled_rate(rule, rule.eta0, t)
+    return linear_rule.scheduled_rate(rule, rule.eta0, t)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 0.6])

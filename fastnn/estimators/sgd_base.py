@@ -40,8 +40,8 @@ from fastnn.estimators.sgd_training import (
 )
 from fastnn.estimators.sgd_validation import Held
 from fastnn.kernels import linear, optimizers
-from fastnn.kernels.linear import SCHEDULES, LinearRule
 from fastnn.kernels.linear_losses import LinearLoss
+from fastnn.kernels.linear_rule import SCHEDULES, LinearRule
 from fastnn.kernels.plan import Rows
 from fastnn.network import Network
 

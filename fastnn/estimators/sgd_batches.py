@@ -8,8 +8,9 @@ import numpy as np
 
 from fastnn.estimators.parameters import is_set
 from fastnn.kernels import optimizers
-from fastnn.kernels.linear import LinearRule, Model
+from fastnn.kernels.linear import Model
 from fastnn.kernels.linear_batch import BatchRule, Memory, train_linear_batches_
+from fastnn.kernels.linear_rule import LinearRule
 from fastnn.kernels.plan import Rows
 from fastnn.training import OptimizerState, make_rule
 

@@ -20,9 +20,10 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from fastnn.estimators.callbacks import Hooks
 from fastnn.estimators.sgd_batches import has_batches
-from fastnn.kernels import linear
-from fastnn.kernels.linear import LinearRule, Model
+from fastnn.kernels import linear, linear_rule
+from fastnn.kernels.linear import Model
 from fastnn.kernels.linear_losses import CODES, TABLE
+from fastnn.kernels.linear_rule import LinearRule
 from fastnn.kernels.plan import Rows
 from fastnn.parallel import checkpoint
 from fastnn.schedules import Adaptive, Schedule
@@ -201,13 +202,13 @@ def make_rule(
         Steps in which the rate first rises.
     """
     alpha = float(estimator.alpha)
-    schedule = linear.SCHEDULES[schedule_of(estimator)]
+    schedule = linear_rule.SCHEDULES[schedule_of(estimator)]
     penalty = estimator.penalty
     smoothing = float(getattr(estimator, "label_smoothing", 0.0))
     l1_ratio = {"l1": 1.0, "elasticnet": estimator.l1_ratio}.get(penalty, 0.0)
     # The first rate is the size a weight typically has, |w| = alpha^(-1/4); L. Bottou's rule.
-    optimal_init = alpha**-0.75 if schedule == linear.OPTIMAL else 0.0
-    passive_aggressive = schedule in (linear.PA1, linear.PA2)
+    optimal_init = alpha**-0.75 if schedule == linear_rule.OPTIMAL else 0.0
+    passive_aggressive = schedule in (linear_rule.PA1, linear_rule.PA2)
     penalised = penalty is not None and not passive_aggressive
     return LinearRule(
         loss=CODES[estimator.loss],
@@ -359,11 +360,11 @@ def train(
     begin(model, rule, t)
     state = model.state
     shuffle = None
-    order = NATURAL_ORDER
+    order = spare = NATURAL_ORDER
     if seed is not None:
         shuffle = np.empty(n, np.int32)
         linear.permutation_(shuffle, seed)
-        order = shuffle
+        order, spare = shuffle.copy(), np.empty_like(shuffle)
     n_train = n if stopping.held_out is None else n - int(np.count_nonzero(stopping.held_out))
     mass = n_train if mass is None else mass
     size = _slice_rows(rows, model.W.shape[0])
@@ -379,7 +380,8 @@ def train(
             if stopping.lines:
                 print(f"-- Epoch {epoch}")
             if shuffle is not None and epoch > 1:
-                order = order[shuffle]  # the same shuffle again, of the order so far
+                linear.compose_(order, shuffle, spare)  # the same shuffle again
+                order, spare = spare, order
             visited = _without(stopping.held_out, order)
             state[linear.LOSS_SUM] = state[linear.PENALTY_SUM] = 0
             if pace is not None:
@@ -427,7 +429,7 @@ def train(
             if pace is not None and pace.patience is not None:
                 patience = pace.patience
             if stale >= patience:
-                if rule.schedule == linear.ADAPTIVE and state[linear.ETA] > 1e-6:
+                if rule.schedule == linear_rule.ADAPTIVE and state[linear.ETA] > 1e-6:
                     state[linear.ETA] /= 5
                     stale = 0
                 elif pace is not None and pace.falls():
@@ -468,7 +470,7 @@ def _penalty(kernel: Callable, rule: LinearRule, model: Model, n: int) -> float:
 
     For one output it is the mean over the rows as scikit-learn has it, else as it stands.
     """
-    if not (rule.decay or rule.truncate) or rule.schedule in (linear.PA1, linear.PA2):
+    if not (rule.decay or rule.truncate) or rule.schedule in (linear_rule.PA1, linear_rule.PA2):
         return 0.0
     if kernel is linear.train_rows_:
         return model.state[linear.PENALTY_SUM] / n

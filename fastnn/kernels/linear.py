@@ -18,114 +18,30 @@ Steps, stopping quantities and their order are scikit-learn's, so that both foll
 rounding.  Scalars are float64 in both precisions.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.linear_losses import loss_slope, loss_sum, loss_value
-from fastnn.kernels.linear_row import (
-    block_of,
-    borrow_data,
-    prefetch_ahead_,
-    row_add_,
-    row_dot,
-    row_norms,
-    row_number,
-    row_squares,
-    row_truncate_,
+from fastnn.kernels.linear_losses import loss_sum, loss_value
+from fastnn.kernels.linear_row import borrow_data, dense_row, row_dot, row_number
+from fastnn.kernels.linear_rule import scheduled_rate
+from fastnn.kernels.linear_walk import (
+    N_OWN,
+    N_PLACES,
+    N_WIDE,
+    ROWS,
+    Step,
+    begin_block_,
+    block_at,
+    walk_beside_,
+    walk_each_,
 )
 from fastnn.kernels.packed import padded
 from fastnn.kernels.row import lanes_of
-from fastnn.kernels.row_block import (
-    BLOCK,
-    N_PRODUCTS,
-    PAIRS,
-    add_rows_,
-    block_products_,
-    pack_,
-    unpack_,
-)
-from fastnn.kernels.simd import prefetch_
+from fastnn.kernels.row_pass import add_row_, pack_, pass_, unpack_
 from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import aligned, constant, keep_alive, offset, pointer
-
-SCHEDULES = {
-    name: code
-    for code, name in enumerate(("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2"))
-}
-CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2 = SCHEDULES.values()
-
-#: Bytes of dense rows to ask for ahead, and the most blocks.
-AHEAD_BYTES = 8192
-AHEAD_BLOCKS = 4
-#: Where the squared norms of a block's rows are among its products.
-SQUARE = BLOCK + PAIRS.index((0, 0))
-#: Scores whose losses are summed together.
-SCORES = 256
-
-
-class LinearRule(NamedTuple):
-    """How rows change the weights.
-
-    Attributes
-    ----------
-    loss : int
-        Code of `linear_losses.TABLE`.
-    epsilon : float
-        The loss's own parameter.
-    schedule : int
-        Code of `SCHEDULES`.
-    eta0, power_t, optimal_init : float
-        Of the schedules: the rate is ``eta`` of the state, ``eta0 / t^power_t``, or
-        ``1 / (alpha (optimal_init + t - 1))``.
-    alpha, l1_ratio : float
-        The penalty is ``alpha (l1_ratio |w|_1 + (1 - l1_ratio) |w|^2 / 2)``.
-    decay, truncate : bool
-        Whether the L2 part and the L1 part are applied.
-    positive_weight, negative_weight : float
-        Weight of rows with ``y > middle`` and of the others.
-    fit_intercept : bool
-        Whether the intercept is trained.
-    intercept_rate : float
-        Factor of the intercept's rate.
-    average : float
-        The step from which on weights are averaged; 0 for never.
-    watch_loss, watch_penalty : bool
-        Whether the sums of the losses and of the penalties are wanted.
-    clip : float
-        Largest norm of the gradient of a row's loss, before its weight; inf for any.
-    warmup : float
-        Steps in which the rate first rises linearly; 0 for none.
-    middle : float
-        Targets above have ``positive_weight``.
-    smoothing : float
-        Part of a class's mass that is spread evenly over all, in `train_softmax_rows_`.
-    """
-
-    loss: int
-    epsilon: float
-    schedule: int
-    eta0: float
-    power_t: float
-    optimal_init: float
-    alpha: float
-    l1_ratio: float
-    decay: bool
-    truncate: bool
-    positive_weight: float
-    negative_weight: float
-    fit_intercept: bool
-    intercept_rate: float
-    average: float
-    watch_loss: bool
-    watch_penalty: bool
-    clip: float
-    warmup: float
-    middle: float
-    smoothing: float
-
 
 #: Places in the state, a float64 array of `N_STATE`.
 N_STATE = 10
@@ -178,50 +94,11 @@ def permutation_(order, seed):
         order[i], order[j] = order[j], order[i]
 
 
-@helper
-def inverse_scaling(t, power):
-    """Return ``t^power``; the usual powers are roots, which cost a third of it."""
-    if power == 0.25:
-        return math.sqrt(math.sqrt(t))
-    return math.sqrt(t) if power == 0.5 else t**power
-
-
-@helper
-def scheduled_rate(rule, eta, t):
-    """Return the learning rate of step ``t``."""
-    rate = eta
-    if rule.schedule == OPTIMAL:
-        rate = 1 / (rule.alpha * (rule.optimal_init + t - 1))
-    elif rule.schedule == INVSCALING:
-        rate = rule.eta0 / inverse_scaling(t, rule.power_t)
-    return rate * (t / rule.warmup) if t < rule.warmup else rate
-
-
-@helper
-def largest_slope(rule, row_size):
-    """Return the slope at which the gradient of a row with that ``|x|^2`` is of norm ``clip``."""
-    return rule.clip / math.sqrt(row_size + (1.0 if rule.fit_intercept else 0.0))
-
-
-@helper
-def row_slope(rule, scores, targets, epsilon, squares):
-    """Return the loss's slope at a score, the first, the step against which is a rate times it.
-
-    A passive-aggressive step would correct the row, limited, whatever the rate (K. Crammer et al.,
-    Online passive-aggressive algorithms, JMLR 7, 2006); ``squares`` is ``|x|^2``, above 0 for PA-I.
-    """
-    z = scores[0]
-    slope = loss_slope(rule.loss, z, targets[0], epsilon)
-    if rule.clip < math.inf:
-        limit = constant(largest_slope(rule, squares), z)
-        slope = min(max(slope, -limit), limit)
-    if rule.schedule < PA1:
-        return slope
-    # The sum is there anyway; the values of all losses would be compiled for this line alone.
-    loss = loss_sum(rule.loss, 1, scores, targets, epsilon)
-    if rule.schedule == PA1:
-        return slope * constant(min(rule.eta0, loss / squares), z)
-    return slope * constant(loss / (squares + 0.5 / rule.eta0), z)
+@kernel
+def compose_(order, shuffle, out):
+    """Write ``out = order[shuffle]``, which NumPy does with two more arrays."""
+    for i in range(order.size):
+        out[i] = order[shuffle[i]]
 
 
 @helper
@@ -260,154 +137,112 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
     """Do what `train_rows_` does, subnormal numbers being zero."""
     state = model.state
     like = model.W[0, 0]
+    zero = constant(0, like)
     X = borrow_data(rows, y, weight, order, model.W.itemsize)
     d = model.W.shape[1]
     averaging = model.A.size > 0
-    blocked = not (X.sparse or rule.truncate)
+    beside = not (X.sparse or rule.truncate)
     lanes = lanes_of(X.dense)
-    width = padded(d, lanes) if blocked else 0
-    size = width if blocked else d
-    work = np.zeros(2 * width + N_PRODUCTS + 3 * X.line + 2 * SCORES, model.W.dtype)
-    products = aligned(work)
-    c, e = offset(products, N_PRODUCTS), offset(products, N_PRODUCTS + BLOCK)
-    scores = offset(products, N_PRODUCTS + X.line)
-    targets = offset(scores, SCORES)
+    width = padded(d, lanes) if beside else 0
+    size = width if beside else d
+    work = np.zeros(2 * width + X.line, model.W.dtype)
+    own, wide = np.empty(N_OWN * ROWS + 1, model.W.dtype), np.empty(N_WIDE * ROWS + 1)
+    places = np.empty(N_PLACES, np.int64)
+    block = block_at(pointer(own), pointer(wide), pointer(places))
     V, A, q = pointer(model.W), pointer(model.A), pointer(model.q)
-    if blocked:
-        V = offset(targets, SCORES)
+    if beside:
+        V = aligned(work)
         pack_(d, lanes, pointer(model.W), V)
         if averaging:
             A = offset(V, width)
             pack_(d, lanes, pointer(model.A), A)
 
     epsilon = constant(rule.epsilon, like)
-    zero = constant(0, like)
     smallest = smallest_scale(model.W.itemsize, averaging)
-    t, u, bias, average_bias = state[T], state[U], model.b[0], model.a[0]
+    intercept_rate = rule.intercept_rate if rule.fit_intercept else 0.0
+    t, u, average_bias = state[T], state[U], model.a[0]
     scale, average_a, average_b = 1.0, state[AVERAGE_A], state[AVERAGE_B]
     squares, absolutes = state[SQUARES], state[ABSOLUTES]
-    if blocked and rule.watch_penalty:  # anew, for rounding adds up over blocks
-        total = zero
-        for j in range(width):
-            total += V[j] * V[j]
-        squares = float(total)
-    ahead = min(max(AHEAD_BYTES // (d * model.W.itemsize) // BLOCK, 1), AHEAD_BLOCKS) * BLOCK
-    loss, penalty, eta = 0.0, 0.0, 0.0
-    n_scores = 0
+    loss, penalty, last = 0.0, 0.0, t
+    x = dense_row(X, start, stop)
+    if beside:
+        z, _, block.sizes[0] = pass_(d, zero, x, x, x, x, V)
+    else:
+        z = row_dot(X, row_number(X, start), V)
+    step = Step(z + constant(model.b[0], like), zero, x, model.b[0])
     n = start
     while n < stop:
-        if blocked:
-            count = min(BLOCK, stop - n)
-            x0, x1, x2, x3 = block_of(X, n, n + count - 1)
-            p0, p1, p2, p3 = block_of(X, n + ahead, stop - 1)
-            for r in range(BLOCK):
-                prefetch_(X.y, row_number(X, min(n + ahead + r, stop - 1)))
-                if X.ordered:  # so that the CPU knows by then in which page the row lies
-                    prefetch_(X.dense, row_number(X, min(n + ahead + BLOCK + r, stop - 1)) * d)
-            block_products_(d, x0, x1, x2, x3, p0, p1, V, products)
-            z0, z1, z2, z3 = products[0], products[1], products[2], products[3]
-            g1, g2, g3 = products[4], products[5], products[6]
-            h2, h3, k3 = products[7], products[8], products[9]
-        else:
-            count = 1
-            i = row_number(X, n)
-            prefetch_ahead_(X, n, stop)
-            z0 = row_dot(X, i, V)
-            z1 = z2 = z3 = g1 = g2 = g3 = h2 = h3 = k3 = zero
-            if rule.schedule >= PA1 or rule.clip < math.inf:
-                products[SQUARE] = row_squares(X, i, like)
-        # Sums in the precision of the scores are good for a block, and ready sooner.
-        near = constant(bias, like)
-        changed = False
-        s = 0
-        while s < count:
-            i = row_number(X, n + s)
-            eta = scheduled_rate(rule, state[ETA], t)
-            keep = max(0.0, 1 - (1 - rule.l1_ratio) * eta * rule.alpha) if rule.decay else 1.0
-            if s > 0 and scale * keep < smallest:
-                break  # only whole weights can be folded: this row begins the next block
-            z = constant(scale, like) * z0 + near
-            row_size = float(products[SQUARE + s])
-            counts = not (rule.schedule == PA1 and row_size == 0)
-            rate = rule.positive_weight if X.y[i] > rule.middle else rule.negative_weight
-            if X.weighted:
-                rate *= X.weight[i]
-            if rule.schedule < PA1:
-                rate *= eta
-            if not counts:
-                rate, keep, row_size = 0.0, 1.0, 1.0
-            scores[n_scores] = z
-            targets[n_scores] = X.y[i]
-            n_scores += 1
-            penalty += (1 - rule.l1_ratio) * 0.5 * squares + rule.l1_ratio * absolutes
-
+        if beside and rule.watch_penalty:  # anew, for rounding adds up over rows
+            add_row_(d, step.factor, step.past, V)
+            step = Step(step.z, zero, step.past, step.bias)
+            total = zero
+            for j in range(width):
+                total += V[j] * V[j]
+            squares = float(total) * scale * scale
+        count = begin_block_(rule, X, block, n, stop, state[ETA], t, u, like)
+        for k in range(count):
+            keep = block.keeps[k]
+            if scale * keep < smallest and k > 0:
+                count = k  # only whole weights can be folded: this row begins the next block
+                break
             scale *= keep
             if scale < smallest:
+                if beside:
+                    add_row_(d, step.factor, step.past, V)
+                    step = Step(step.z, zero, step.past, step.bias)
                 fold_(size, scale, average_a, average_b, V, A, averaging)
-                f = constant(scale, like)
-                z1, z2, z3 = z1 * f, z2 * f, z3 * f
                 average_a, average_b, scale = 0.0, 1.0, 1.0
-            own = n_scores - 1
-            slope = row_slope(rule, offset(scores, own), offset(targets, own), epsilon, row_size)
-            factor = slope * constant(-rate / scale, like)
-            step = float(slope) * -rate
-            absolutes *= keep
-            squares *= keep * keep
-            if blocked:
-                c[s] = factor
-                e[s] = constant(-average_a, like) * factor
-                changed = changed or step != 0
-                squares += step * (2 * keep * (float(z) - bias) + step * row_size)
-            elif step != 0:
-                row_add_(X, i, factor, V)
-                if averaging:
-                    row_add_(X, i, constant(-average_a, like) * factor, A)
-                if rule.watch_penalty:
-                    near_squares, near_absolutes = row_norms(X, i, V)
-                    squares = float(near_squares) * scale * scale
-                    absolutes = float(near_absolutes) * scale
-            if rule.fit_intercept:
-                bias += step * rule.intercept_rate
-                near -= slope * constant(rate * rule.intercept_rate, like)
-            if counts and 0 < rule.average <= t:
-                number = t - rule.average + 1
+            block.scales[k] = constant(scale, like)
+            block.gains[k] = constant(-block.rates[k] / scale, like)
+            if averaging:
+                block.averages[k] = constant(-average_a, like)
+                number = block.numbers[k]
                 if number > 1:
                     average_b /= 1 - 1 / number
-                average_a += average_b * scale / number
-                average_bias += (bias - average_bias) / number
-            if counts and rule.truncate:
-                u += rule.l1_ratio * eta * rule.alpha
-                row_truncate_(X, i, constant(u, like), constant(scale, like), V, q)
-            if counts:
-                t += 1
-            z0, z1, z2 = z1 + factor * g1, z2 + factor * g2, z3 + factor * g3
-            g1, g2, g3, h2, h3 = h2, h3, zero, k3, zero
-            s += 1
-        n += s
-        if blocked and changed:
-            for r in range(s, BLOCK):
-                c[r] = e[r] = zero
-            add_rows_(d, x0, x1, x2, x3, p2, p3, c, V)
-            if averaging:
-                add_rows_(d, x0, x1, x2, x3, p2, p3, e, A)
-        if n_scores > SCORES - BLOCK or n >= stop:
-            if rule.watch_loss:
-                loss += loss_sum(rule.loss, n_scores, scores, targets, epsilon)
-            n_scores = 0
+                if number > 0:
+                    average_a += average_b * scale / number
+        bias = step.bias
+        if beside:
+            step = walk_beside_(rule.loss, X, rule, block, count, step, V, A, averaging)
+        else:
+            step, squares, absolutes, cost = walk_each_(
+                X, rule, block, n, count, stop, step, V, A, averaging, q, squares, absolutes
+            )
+            penalty += cost
+        for k in range(count if averaging or (beside and rule.watch_penalty) else 0):
+            change = -float(block.slopes[k]) * block.rates[k]
+            if beside:
+                keep = block.keeps[k]
+                penalty += 0.5 * squares
+                squares *= keep * keep
+                across = 2 * keep * (float(block.scores[k]) - bias)
+                squares += change * (across + change * float(block.sizes[k]))
+            bias += change * intercept_rate
+            if block.numbers[k] > 0:
+                average_bias += (bias - average_bias) / block.numbers[k]
+        if beside:
+            block.sizes[0] = block.sizes[count]
+        if rule.watch_loss:
+            loss += loss_sum(rule.loss, count, block.scores, block.targets, epsilon)
+        n += count
+        last, t = block.times[count - 1], block.times[count]
+        u = block.charges[count - 1] if rule.truncate else u
 
+    if beside:
+        add_row_(d, step.factor, step.past, V)
     finish_(rule, state, size, scale, average_a, average_b, V, A, averaging)
-    if blocked:
+    if beside:
         unpack_(d, lanes, V, pointer(model.W))
         if averaging:
             unpack_(d, lanes, A, pointer(model.A))
-    model.b[0], model.a[0] = bias, average_bias
+    model.b[0], model.a[0] = step.bias, average_bias
     state[T], state[U] = t, u
     state[SQUARES], state[ABSOLUTES] = squares, absolutes
     state[LOSS_SUM] += loss
-    state[RATE] = eta
+    state[RATE] = scheduled_rate(rule, state[ETA], last)
     if rule.watch_penalty:
         state[PENALTY_SUM] += rule.alpha * penalty
-    keep_alive((work,))
+    keep_alive((work, own, wide))
 
 
 @kernel

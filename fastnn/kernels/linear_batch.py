@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.linear import ETA, LOSS_SUM, RATE, T, scheduled_rate
+from fastnn.kernels.linear import ETA, LOSS_SUM, RATE, T
 from fastnn.kernels.linear_losses import loss_slope, loss_value
 from fastnn.kernels.linear_row import borrow_data, prefetch_ahead_, row_add_, row_dot, row_number
+from fastnn.kernels.linear_rule import scheduled_rate
 from fastnn.kernels.linear_softmax import softmax_slopes_
 from fastnn.kernels.minibatch import clip_
 from fastnn.kernels.optimizers import step_
@@ -29,7 +30,7 @@ PART = 256
 
 
 class BatchRule(NamedTuple):
-    """What a batch needs beyond a `linear.LinearRule`.
+    """What a batch needs beyond a `linear_rule.LinearRule`.
 
     Attributes
     ----------

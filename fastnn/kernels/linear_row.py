@@ -23,8 +23,8 @@ class Data(NamedTuple):
         Whether the rows are CSR rows, come in an order of their own, and have weights.
     d : int
         Columns.
-    line : int
-        Numbers in a line of the cache.
+    itemsize, line : int
+        Bytes of a number, and numbers in a line of the cache.
     dense, data, indices, indptr
         As of `plan.Rows`.
     y, weight, order
@@ -35,6 +35,7 @@ class Data(NamedTuple):
     ordered: bool
     weighted: bool
     d: int
+    itemsize: int
     line: int
     dense: Any
     data: Any
@@ -53,6 +54,7 @@ def borrow_data(rows, y, weight, order, itemsize):
         order.size > 0,
         weight.size > 0,
         rows.dense.shape[1],
+        itemsize,
         LINE_BYTES // itemsize,
         pointer(rows.dense),
         pointer(rows.data),
@@ -71,14 +73,9 @@ def row_number(X, t):
 
 
 @helper
-def block_of(X, t, last):
-    """Return the four dense rows visited from time ``t`` on; after ``last`` that one again."""
-    return (
-        offset(X.dense, row_number(X, min(t, last)) * X.d),
-        offset(X.dense, row_number(X, min(t + 1, last)) * X.d),
-        offset(X.dense, row_number(X, min(t + 2, last)) * X.d),
-        offset(X.dense, row_number(X, min(t + 3, last)) * X.d),
-    )
+def dense_row(X, t, stop):
+    """Return the dense row visited at time ``t``, before ``stop``: after the last, that one."""
+    return offset(X.dense, row_number(X, min(t, stop - 1)) * X.d)
 
 
 @helper

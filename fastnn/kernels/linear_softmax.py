@@ -16,8 +16,6 @@ from fastnn.kernels.linear import (
     U,
     finish_,
     fold_,
-    largest_slope,
-    scheduled_rate,
     smallest_scale,
 )
 from fastnn.kernels.linear_row import (
@@ -29,6 +27,7 @@ from fastnn.kernels.linear_row import (
     row_squares,
     row_truncate_,
 )
+from fastnn.kernels.linear_rule import largest_slope, scheduled_rate
 from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.views import constant, keep_alive, offset, pointer
 

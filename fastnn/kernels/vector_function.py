@@ -56,6 +56,16 @@ class VectorFunction:
         self.emit = Emitter(self.builder, self.element, width)
         self.args = dict(zip(names, self.function.args, strict=True))
 
+    @classmethod
+    def within(cls, context: Any, builder: Any, dtype: Any, args: dict) -> "VectorFunction":
+        """Return one without a function of its own: what it emits is part of the caller."""
+        f = cls.__new__(cls)
+        f.element = context.get_value_type(dtype)
+        f.shape = host_shape(context)
+        f.builder, f.args = builder, args
+        f.emit = Emitter(builder, f.element, f.shape.width)
+        return f
+
     def loop(self, start: Any, stop: Any, step: int, state: list, body: Any) -> list:
         """Emit ``for i in range(start, stop - step + 1, step): state = body(i, state)``.
 
