@@ -34,11 +34,24 @@ def products(width, X, out):
 
 
 @kernel
-def output_step(keep, label, factor, v, W, bias, z, step, below):
-    return output_row.output_step_(
-        W.shape[0], W.shape[1], keep, label, factor, pointer(v), pointer(W), pointer(bias),
-        pointer(z), pointer(step), pointer(below),
-    )  # fmt: skip
+def output_step(numbers, label, v, W, bias, z, step, below):
+    """Make the step in one function if a vector holds the outputs, else in three."""
+    n, width, lanes = W.shape[0], W.shape[1], row.lanes_of(pointer(z))
+    keep, factor, c0, c1, c2 = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    if n <= lanes:
+        return output_row.output_step_(
+            n, width, keep, c0, c1, c2, label, factor, pointer(v), pointer(W), pointer(bias),
+            pointer(z), pointer(step), pointer(below),
+        )  # fmt: skip
+    row.dots_(n, width, pointer(v), pointer(W), pointer(bias), pointer(z))
+    total = output_row.softmax_step_(
+        n, z.size, label, factor, pointer(z), pointer(bias), pointer(step)
+    )
+    if total > 0:
+        output_row.hand_down_(
+            n, width, keep, c0, c1, c2, pointer(v), pointer(W), pointer(step), pointer(below)
+        )
+    return total
 
 
 @pytest.mark.parametrize(("change", "multiply"), [(True, True), (True, False), (False, True)])
@@ -75,20 +88,21 @@ def test_products_of_a_block(vectors, precision, rng):
     np.testing.assert_array_equal(out[: len(expected)], expected)
 
 
+@pytest.mark.parametrize("keep", [1, 0.75])
 @pytest.mark.parametrize("vectors", [1, 2, 5])
-def test_the_output_layers_step(vectors, precision, eps, rng):
+def test_the_output_layers_step(vectors, keep, precision, eps, rng):
     lanes, _ = shape(np.zeros(1, precision))
-    number = np.dtype(precision).type
-    for n in range(1, lanes + 1) if JIT else [1, 3]:
+    for n in [*range(1, lanes + 2), 2 * lanes, 3 * lanes - 1] if JIT else [1, 3, 6]:
+        whole = -(-n // lanes) * lanes
         v = rng.normal(size=vectors * lanes).astype(precision)
         W = rng.normal(size=(n, v.size)).astype(precision)
-        bias, z, step = (np.zeros(lanes, precision) for _ in range(3))
+        bias, z, step = (np.zeros(whole, precision) for _ in range(3))
         bias[:n] = rng.normal(size=n)
         bias[n:] = -1e38
         below = np.zeros(v.size, precision)
-        keep, factor, label = number(0.75), number(0.5), n // 2
+        numbers, label = np.array([keep, 0.5, 0.25, 1, -1], precision), n // 2
         before = [x.astype(float) for x in (v, W, bias)]
-        total = output_step(keep, label, factor, v, W, bias, z, step, below)
+        total = output_step(numbers, label, v, W, bias, z, step, below)
 
         v64, W64, b64 = before
         scores = W64 @ v64 + b64[:n]
@@ -98,21 +112,23 @@ def test_the_output_layers_step(vectors, precision, eps, rng):
         np.testing.assert_allclose(total, e.sum(), rtol=100 * eps)
         np.testing.assert_allclose(z[:n], scores, **near)
         np.testing.assert_allclose(step[:n], expected, **near)
-        np.testing.assert_allclose(below, expected @ W64, **near)
-        np.testing.assert_allclose(W, 0.75 * W64 - expected[:, None] * v64, **near)
+        handed = expected @ W64 * (0.25 + v64 - v64**2)
+        np.testing.assert_allclose(below, handed, rtol=0, atol=100 * eps * (1 + v64**2).max())
+        np.testing.assert_allclose(W, keep * W64 - expected[:, None] * v64, **near)
         np.testing.assert_allclose(bias[:n], b64[:n] - expected, **near)
 
 
+@pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("score", [81, -81, np.inf, np.nan])
-def test_scores_that_take_care_leave_all_else(score, precision):
+def test_scores_that_take_care_leave_all_else(score, vectors, precision):
     lanes, _ = shape(np.zeros(1, precision))
-    W, v, below = (np.ones(size, precision) for size in ((2, lanes), lanes, lanes))
-    bias, z, step = (np.zeros(lanes, precision) for _ in range(3))
-    bias[1], v[:] = score, 0
-    one = np.dtype(precision).type(1)
-    assert output_step(one, 0, one, v, W, bias, z, step, below) == 0
-    np.testing.assert_array_equal(z[:2], [0, score])
-    np.testing.assert_array_equal(bias[1], score)
+    n = 2 + (vectors - 1) * lanes
+    W, v, below = (np.ones(size, precision) for size in ((n, lanes), lanes, lanes))
+    bias, z, step = (np.zeros(vectors * lanes, precision) for _ in range(3))
+    bias[n - 1], v[:] = score, 0
+    numbers = np.array([1, 1, 1, 0, 0], precision)
+    assert output_step(numbers, 0, v, W, bias, z, step, below) == 0
+    np.testing.assert_array_equal(z[n - 2 : n], [0, score])
+    np.testing.assert_array_equal(bias[n - 1], score)
     assert (W == 1).all()
     assert (below == 1).all()
-    assert (step == 0).all()

@@ -30,6 +30,12 @@ def combine(W, x, start, begin, out):
 
 
 @kernel
+def combine_sigmoid(W, x, start, out):
+    count, width = W.shape
+    row.combine_sigmoid_(count, width, pointer(x), pointer(W), pointer(start), pointer(out))
+
+
+@kernel
 def dots(W, v, start, begin, out):
     count, width = W.shape
     if begin:
@@ -104,6 +110,25 @@ def test_products(count, begin, precision, eps, rng):
         expected = 0.9 * W.astype(float) - np.outer(x, v)
         np.testing.assert_allclose(rows[:-1], expected, **tolerance)
         assert (rows[-1] == GUARD).all()
+
+
+@pytest.mark.parametrize("n_vectors", VECTORS)
+def test_sums_through_a_sigmoid(n_vectors, precision, eps, rng):
+    """Relative to the result the error is as if a score were off by units in its last place."""
+    width = n_vectors * lanes(np.zeros(1, precision))
+    for scale in (1, 30, 1e4):
+        W = rng.normal(size=(3, width)).astype(precision)
+        start = (rng.normal(size=width) * scale).astype(precision)
+        out = guarded(np.full(width, 9), precision)
+        combine_sigmoid(W, np.ones(3, precision), start, out)
+        z = start + W.astype(float).sum(axis=0)
+        expected = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
+        near = 8 * eps * (1 + np.abs(z) + np.abs(W).sum(axis=0)) * expected + 2e-38
+        assert (np.abs(out[:-1] - expected) <= near).all()
+        assert out[-1] == GUARD
+    start[:4] = [np.nan, np.inf, -np.inf, 0]
+    combine_sigmoid(np.zeros_like(W), np.ones(3, precision), start, out)
+    np.testing.assert_allclose(out[:4], [np.nan, 1, 0, 0.5], rtol=0, atol=2e-38)
 
 
 @pytest.mark.parametrize("ahead_direct", [(1, 0), (0.6, 1)])

@@ -166,6 +166,7 @@ TABLE: dict[str, Activation] = {
 }
 ALIASES = {"sigmoid": "logistic"}
 CODES = {name: code for code, name in enumerate(TABLE)}
+IDENTITY, LOGISTIC, TANH = CODES["identity"], CODES["logistic"], CODES["tanh"]
 CODES |= {alias: CODES[name] for alias, name in ALIASES.items()}
 
 _ROWS = [{"f": row.function, "df": row.derivative} for row in TABLE.values()]
@@ -196,3 +197,24 @@ deactivate_whole_ = _deactivate("deactivate_whole_", multiply_map_whole_)
 #: The same for batches: each row is compiled when it is used.
 activate_batch_ = _activate("activate_batch_", map_whole_, types.none)
 deactivate_batch_ = _deactivate("deactivate_batch_", multiply_map_whole_, types.none)
+
+
+class Slope(NamedTuple):
+    """The derivative ``c0 + c1 a + c2 a^2`` of an activation, if it is ``known`` to be one."""
+
+    known: bool
+    c0: float
+    c1: float
+    c2: float
+
+
+@scalar
+def slope_of(code, like):
+    """Return the `Slope` of an activation in the precision of ``like``; 1 if it is another."""
+    logistic, tanh = code == LOGISTIC, code == TANH
+    return Slope(
+        logistic or tanh or code == IDENTITY,
+        constant(0 if logistic else 1, like),
+        constant(1 if logistic else 0, like),
+        constant(-1 if logistic or tanh else 0, like),
+    )

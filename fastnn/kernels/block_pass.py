@@ -1,20 +1,19 @@
 """One pass over a block of rows' weights: the change by the rows before, the product by the next.
 
-The weights are in *panels* of two vectors of the host's width, rows one behind the other.  For each
-row of a panel, which is read and written once,
+The weights are in *panels* of two vectors of the host's width, rows one behind the other.  A slice
+of a panel is so short that it stays in the first cache while both halves go over it,
 
     ``W_j -= sum_s before_sj step_s``    and then    ``Z_t += sum_j X_tj W_j``
 
-with ``step`` and ``Z`` of a whole block in registers.  A number of X is read for two multiply-adds
-with vectors that are there already: a core reads two numbers in the time of two multiply-adds,
-and two separate products would have to read and write W in between as well.
+with ``step``, then ``Z``, of a whole block in registers: a number of X, read once in each half, is
+good for two multiply-adds with vectors that are there already.  The more rows a block has, the
+less often the weights come from the second cache; there are as many as registers.
 
 Rows come in any order, which the CPU cannot foresee.  The pass therefore also asks for two rows of
 the block after, line by line between the arithmetic: if asked for all at once, they would hold it
 up until they have come.
 """
 
-from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -26,61 +25,63 @@ from fastnn.kernels.vector_function import VectorFunction, call_codegen
 _I64 = ir.IntType(64)
 #: Vectors of a panel.
 VECTORS = 2
-#: Rows of a panel that are visited side by side, lest the changes of one wait for each other.
-PAIR = 2
 
 
 def _rows(shape: Shape) -> int:
-    """Return the rows of a block: steps and ``Z`` take the registers of a product's tile."""
-    return shape.rows * shape.vectors // (2 * VECTORS)
+    """Return the rows of a block: steps, then ``Z``, take the registers of a product's tile."""
+    return shape.rows * shape.vectors // VECTORS
 
 
-def _visit(f: VectorFunction, vectors: int, change: bool, multiply: bool) -> None:
-    """Emit the pass over a panel of some vectors, or one half of it."""
-    b, arg, emit = f.builder, f.args, f.emit
+def _places(f: VectorFunction, name: str) -> list:
+    """Return the addresses of the rows of ``steps`` or ``Z``."""
+    distance = f.args["width"]
     rows = range(_rows(f.shape))
-    pair = range(PAIR)
-    # LLVM would keep an address for each row of X, more than there are registers; through an empty
-    # assembly statement it cannot.
-    same = ir.FunctionType(arg["W"].type, [arg["W"].type])
+    return [f.at(f.args[name], f.builder.mul(distance, _I64(r))) for r in rows]
 
-    def number(base: Any, r: int, u: int) -> Any:
-        return emit.spread(b.load(f.at(base, b.mul(arg["n"], _I64(r)), _I64(u))))
 
-    def hidden(base: Any, j: Any) -> Any:
-        return b.asm(same, "", "=r,0", [f.at(base, j)], True)
+def _numbers(f: VectorFunction, name: str, j: Any) -> list:
+    """Return number ``j`` of each row of ``before`` or ``X``, in all lanes.
 
-    def places(base: Any) -> list:
-        return [f.at(base, b.mul(arg["width"], _I64(r))) for r in rows]
+    LLVM would keep an address for each row, more than there are registers; through an empty
+    assembly statement it cannot.
+    """
+    b, base = f.builder, f.args[name]
+    same = ir.FunctionType(base.type, [base.type])
+    first = b.asm(same, "", "=r,0", [f.at(base, j)], True)
+    places = [f.at(first, b.mul(f.args["n"], _I64(r))) for r in range(_rows(f.shape))]
+    return [f.emit.spread(b.load(place)) for place in places]
 
-    steps = [f.load(place, vectors) for place in places(arg["steps"])] if change else []
-    minus = [[b.fneg(step) for step in row] for row in steps]
-    start = [z for place in places(arg["Z"]) for z in f.load(place, vectors)] if multiply else []
 
-    def some(j: Any, sums: list) -> list:
-        at = [f.at(arg["W"], b.mul(b.add(j, _I64(u)), _I64(vectors * emit.lanes))) for u in pair]
-        W = [f.load(place, vectors) for place in at]
-        for name in ("p0", "p1"):
-            emit.prefetch(f.at(arg[name], j))
-        if change:
-            before = hidden(arg["before"], j)
-            for r, u in product(rows, pair):
-                x = number(before, r, u)
-                W[u] = [emit.multiply_add(x, s, w) for s, w in zip(minus[r], W[u], strict=True)]
-            for place, values in zip(at, W, strict=True):
-                f.store(values, place)
-        if not multiply:
-            return []
-        X, Z = hidden(arg["X"], j), list(sums)
-        for u, r in product(pair, rows):
-            x = number(X, r, u)
-            for v, w in enumerate(W[u]):
-                z = r * vectors + v
-                Z[z] = emit.multiply_add(x, w, Z[z])
-        return Z
+def _change(f: VectorFunction, vectors: int) -> None:
+    """Emit ``W_j -= sum_s before_sj step_s`` over a panel of some vectors."""
+    b, arg, emit = f.builder, f.args, f.emit
+    minus = [[b.fneg(x) for x in f.load(place, vectors)] for place in _places(f, "steps")]
 
-    Z = f.loop(_I64(0), arg["count"], PAIR, start, some)[1:]
-    for r, place in enumerate(places(arg["Z"]) if multiply else []):
+    def row(j: Any, _: list) -> list:
+        place = f.at(arg["W"], b.mul(j, _I64(vectors * emit.lanes)))
+        W = f.load(place, vectors)
+        emit.prefetch(f.at(arg["p0"], j))
+        for x, step in zip(_numbers(f, "before", j), minus, strict=True):
+            W = [emit.multiply_add(x, s, w) for s, w in zip(step, W, strict=True)]
+        f.store(W, place)
+        return []
+
+    f.loop(_I64(0), arg["count"], 1, [], row)
+
+
+def _multiply(f: VectorFunction, vectors: int) -> None:
+    """Emit ``Z_t += sum_j X_tj W_j`` over a panel of some vectors."""
+    b, arg, emit = f.builder, f.args, f.emit
+
+    def row(j: Any, Z: list) -> list:
+        W = f.load(f.at(arg["W"], b.mul(j, _I64(vectors * emit.lanes))), vectors)
+        emit.prefetch(f.at(arg["p1"], j))
+        products = [(x, w) for x in _numbers(f, "X", j) for w in W]
+        return [emit.multiply_add(x, w, z) for (x, w), z in zip(products, Z, strict=True)]
+
+    start = [z for place in _places(f, "Z") for z in f.load(place, vectors)]
+    Z = f.loop(_I64(0), arg["count"], 1, start, row)[1:]
+    for r, place in enumerate(_places(f, "Z")):
         f.store(Z[r * vectors : (r + 1) * vectors], place)
 
 
@@ -90,32 +91,32 @@ def _advance(f: VectorFunction) -> None:
     whole = b.icmp_signed("==", arg["columns"], _I64(VECTORS * f.emit.lanes))
     with b.if_else(whole) as branches:
         for branch, vectors in zip(branches, (VECTORS, 1), strict=True):
-            with branch, b.if_else(f.present(arg["X"])) as (multiplies, only_changes):
-                with multiplies, b.if_else(f.present(arg["before"])) as (changes, does_not):
-                    with changes:
-                        _visit(f, vectors, change=True, multiply=True)
-                    with does_not:
-                        _visit(f, vectors, change=False, multiply=True)
-                with only_changes:
-                    _visit(f, vectors, change=True, multiply=False)
+            with branch:
+                with b.if_then(f.present(arg["before"])):
+                    _change(f, vectors)
+                with b.if_then(f.present(arg["X"])):
+                    _multiply(f, vectors)
     b.ret_void()
 
 
 def _products(f: VectorFunction) -> None:
     """Emit ``out = -sum_j X_sj X_tj`` for all s < t: those of t = 1, those of t = 2, ..."""
     b, arg, emit = f.builder, f.args, f.emit
-    rows = range(_rows(f.shape))
-    pairs = [(s, t) for t in rows for s in range(t)]
+    pairs = [(s, t) for t in range(_rows(f.shape)) for s in range(t)]
+    together = max(emit.lanes, 8)  # sums at once: enough to hide a latency, few enough registers
+    for first in range(0, len(pairs), together):
+        some = pairs[first : first + together]
 
-    def column(j: Any, sums: list) -> list:
-        X = [emit.load(f.at(arg["X"], b.mul(arg["n"], _I64(r)), j)) for r in rows]
-        each = zip(pairs, sums, strict=True)
-        return [emit.multiply_add(X[s], X[t], total) for (s, t), total in each]
+        def column(j: Any, sums: list, some: list = some) -> list:
+            rows = {r for pair in some for r in pair}
+            X = {r: emit.load(f.at(arg["X"], b.mul(arg["n"], _I64(r)), j)) for r in sorted(rows)}
+            each = zip(some, sums, strict=True)
+            return [emit.multiply_add(X[s], X[t], total) for (s, t), total in each]
 
-    sums = f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero] * len(pairs), column)[1:]
-    for first in range(0, len(pairs), emit.lanes):
-        total = f.sum_each(sums[first : first + emit.lanes])
-        emit.store(b.fneg(total), f.at(arg["out"], _I64(first)))
+        sums = f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero] * len(some), column)[1:]
+        for k in range(0, len(some), emit.lanes):
+            total = f.sum_each(sums[k : k + emit.lanes])
+            emit.store(b.fneg(total), f.at(arg["out"], _I64(first + k)))
     b.ret_void()
 
 
@@ -136,10 +137,9 @@ if JIT:
     ) -> Any:
         """Write ``W_j -= sum_s before_sj step_s``, then ``Z_t += sum_j X_tj W_j``.
 
-        W is ``count`` rows, a multiple of `PAIR`, of a panel of one vector or of `VECTORS`,
-        ``columns`` numbers.  The rows
+        W is ``count`` rows of a panel of one vector or of `VECTORS`, ``columns`` numbers.  The rows
         of X are ``n`` apart, those of steps and Z ``width``.  None for ``before`` leaves W, None
-        for X leaves Z.  Asks for ``count`` numbers from ``p0`` and ``p1``.
+        for X leaves Z.  Asks for ``count`` numbers from ``p0`` in one half, ``p1`` in the other.
         """
         m = types.intp
         signature = types.void(m, m, m, m, before, steps, W, X, Z, p0, p1)

@@ -18,16 +18,17 @@ One pass over ``W`` makes both the change that a block leaves and the products o
 
 from typing import Any, NamedTuple
 
-from fastnn.kernels.block_pass import PAIR, VECTORS, advance_, products_
+from fastnn.kernels.block_pass import VECTORS, advance_, products_
 from fastnn.kernels.jit import helper, scalar
 from fastnn.kernels.packed import SUMS, padded, turns
 from fastnn.kernels.plan import row_number
-from fastnn.kernels.row import combine_, copy_
+from fastnn.kernels.row import copy_
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.views import LINE_BYTES, constant, offset, only_if, vector
 
-#: Rows of ``W`` to a slice: what it meets of the rows stays in the first cache between its panels.
-SLICE = 256
+#: Rows of ``W`` to a slice: both halves of the pass go over it in the first cache, where what it
+#: meets of the rows stays from panel to panel.
+SLICE = 128
 #: The cost model, in ns where a core makes 250 GFLOP/s in float32; only their ratios matter.  The
 #: row form takes so long for a vector of weights in the first cache, or beyond so many bytes:
 NEAR, FAR, CACHE = 0.8, 1.7, 40 * 1024
@@ -104,13 +105,13 @@ def block_size(n_in, width, most, lanes, momentum):
     matrices = 2 if momentum else 1
     pairs = padded(most * most, lanes)
     across = 2 * row_pitch(n_in, lanes) + 4 * width + POWER
-    return matrices * padded(n_in + 1, PAIR) * width + most * across + pairs + POWER
+    return matrices * (n_in + 1) * width + most * across + pairs + POWER
 
 
 @helper
 def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     """Return the `Blocks` in `block_size` numbers."""
-    pitch, deep = row_pitch(n_in, lanes), padded(n_in + 1, PAIR)
+    pitch, deep = row_pitch(n_in, lanes), n_in + 1
     V = offset(memory, deep * width if momentum else 0)
     X = offset(V, deep * width)
     before = offset(X, most * pitch)
@@ -277,8 +278,11 @@ def pass_(job, blocks, momentum, n_before, size, before, X, following, stop):
 
 
 @helper
-def correct_(blocks, descent, r, b, z):
-    """Write the scores ``z`` of row ``r``, as the steps of the rows before have left them."""
+def corrections_(blocks, descent, r, b):
+    """Return ``gram`` and ``start`` such that row ``r`` has scores ``start + sum_s gram_s step_s``.
+
+    They are as the steps of the rows before have left them.
+    """
     gram, start_row = offset(blocks.gram, r * (r - 1) // 2), offset(blocks.Z, r * blocks.width)
     if fades(descent):
         for s in range(r):
@@ -288,7 +292,7 @@ def correct_(blocks, descent, r, b, z):
         drift = vector(blocks.drift, r * blocks.width, blocks.width)
         for k in range(start.size):
             start[k] = ww * start[k] + wv * drift[k] + b[k]
-    combine_(r, blocks.width, gram, blocks.steps, start_row, z)
+    return gram, start_row
 
 
 @helper

@@ -11,9 +11,18 @@ biases, and so of its scores, is so low that its share in a softmax is 0.
 
 from typing import Any, NamedTuple
 
-from fastnn.kernels.activations import activate_whole_, deactivate_whole_
+from fastnn.kernels.activations import LOGISTIC, activate_whole_, deactivate_whole_
 from fastnn.kernels.jit import helper, scalar
-from fastnn.kernels.row import combine_, copy_, dots_, heavy_ball_, rank_one_, subtract_, trim_
+from fastnn.kernels.row import (
+    combine_,
+    combine_sigmoid_,
+    copy_,
+    dots_,
+    heavy_ball_,
+    rank_one_,
+    subtract_,
+    trim_,
+)
 from fastnn.kernels.views import constant, offset
 
 #: What the sums within a vector cost, in vectors of weights, per vector of results.
@@ -169,6 +178,20 @@ def input_(job, packed, i):
 
 
 @scalar
+def activates_at_once(job, packed):
+    """Return whether the first layer's activations are computed as its scores are summed."""
+    return job.n_layers > 1 and job.activations[0] == LOGISTIC and not packed.turned[0]
+
+
+@scalar
+def first_activation_(count, n_out, packed, x, W, start):
+    """Write the activations ``sigmoid(start + sum_i x_i W_i)`` of the first layer."""
+    a = offset(packed.a, packed.units[1])
+    combine_sigmoid_(count, padded(n_out, packed.lanes), x, W, start, a)
+    trim_(n_out, a)
+
+
+@scalar
 def layer_forward_(job, params, packed, l, x):
     """Write the scores ``z = x W + b`` of a layer."""
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
@@ -233,22 +256,27 @@ def layer_backward_(job, params, packed, l, first):
 
 
 @scalar
-def later_layers_(job, params, packed, last):
-    """Write activations above the first layer's scores, and scores up to those of ``last``."""
+def later_layers_(job, params, packed, last, activated):
+    """Write activations above the first layer's scores, and scores up to those of ``last``.
+
+    The first layer may be ``activated`` already.
+    """
     for l in range(1, job.n_layers):
         n_in, at = job.sizes[l], packed.units[l]
-        activate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a)
         x = offset(packed.a, at)
-        trim_(n_in, x)
+        if l > 1 or not activated:
+            activate_whole_(job.activations[l - 1], n_in, at, packed.z, packed.a)
+            trim_(n_in, x)
         if l <= last:
             layer_forward_(job, params, packed, l, x)
 
 
 @scalar
-def later_layers_update_(job, params, packed, descent, last, first):
+def later_layers_update_(job, params, packed, descent, last, known, first):
     """Hand the output's step down to layer 1, at ``first``, and update the layers above that.
 
-    Those above ``last`` have been updated, and have handed theirs down.
+    Those above ``last`` have been updated, and have handed theirs down, times the slope if that
+    is ``known``.
     """
     for down in range(job.n_layers - 1):
         l = job.n_layers - 1 - down
@@ -256,6 +284,7 @@ def later_layers_update_(job, params, packed, descent, last, first):
         if l <= last:
             layer_backward_(job, params, packed, l, first)
         z, a, step = offset(packed.z, at), offset(packed.a, at), step_of(packed, l, first)
-        deactivate_whole_(job.activations[l - 1], n_in, 0, z, a, step)
+        if l <= last or not known:
+            deactivate_whole_(job.activations[l - 1], n_in, 0, z, a, step)
         if l <= last:
             layer_update_(job, params, packed, l, descent, a, first)

@@ -13,8 +13,10 @@ from typing import Any
 
 from llvmlite import ir
 
+from fastnn.kernels import elementary
 from fastnn.kernels.jit import JIT, intrinsic, types
 from fastnn.kernels.simd import host_shape
+from fastnn.kernels.vector_exp import sigmoid
 from fastnn.kernels.vector_function import VectorFunction, call_codegen
 
 _I64 = ir.IntType(64)
@@ -24,8 +26,11 @@ _CHAINS = 4
 _FEW = 4
 
 
-def _combine(f: VectorFunction) -> None:
-    """Emit ``out = [start +] sum_i x_i W_i`` over the rows of W, summed in registers."""
+def _combine(f: VectorFunction, activate: Any = None) -> None:
+    """Emit ``out = [start +] sum_i x_i W_i`` over the rows of W, summed in registers.
+
+    ``activate`` is what else is done to a vector of sums, in registers besides theirs.
+    """
     b, arg, emit = f.builder, f.args, f.emit
 
     def block(column: Any, vectors: int) -> None:
@@ -55,10 +60,16 @@ def _combine(f: VectorFunction) -> None:
             sums = [b.fadd(s, t) for s, t in zip(sums[:half], sums[half:], strict=True)]
         if unroll > 1:
             i, *sums = f.loop(i, arg["count"], 1, sums, lambda i, state: step(i, state, 1))
-        f.store(sums, f.at(arg["out"], column))
+        f.store([activate(f, z) for z in sums] if activate else sums, f.at(arg["out"], column))
 
-    f.column_blocks((8, 4, 2, 1), block)
+    most = f.shape.rows * f.shape.vectors // 3 if activate else 8
+    f.column_blocks(tuple(vectors for vectors in (8, 4, 2, 1) if vectors <= most), block)
     b.ret_void()
+
+
+def _combine_sigmoid(f: VectorFunction) -> None:
+    """Emit ``out = sigmoid(start + sum_i x_i W_i)``."""
+    _combine(f, sigmoid)
 
 
 def dot_products(f: VectorFunction, i: Any, rows: int, count: Any) -> Any:
@@ -276,6 +287,14 @@ if JIT:
         return signature, call_codegen(_combine, "count width x W start out")
 
     @intrinsic
+    def combine_sigmoid_(
+        typing: Any, count: Any, width: Any, x: Any, W: Any, start: Any, out: Any
+    ) -> Any:
+        """Write ``out = sigmoid(start + sum_i x_i W_i)`` over the rows of W."""
+        signature = types.void(types.intp, types.intp, x, W, start, out)
+        return signature, call_codegen(_combine_sigmoid, "count width x W start out")
+
+    @intrinsic
     def dots_(typing: Any, count: Any, width: Any, v: Any, W: Any, start: Any, out: Any) -> Any:
         """Write ``out_i = start_i + W_i . v``; the start alone in the padding."""
         signature = types.void(types.intp, types.intp, v, W, start, out)
@@ -342,6 +361,11 @@ else:
         out[:width] = x[:count] @ _rows(W, count, width)
         if start is not None:
             out[:width] += start[:width]
+
+    def combine_sigmoid_(count: int, width: int, x: Any, W: Any, start: Any, out: Any) -> None:
+        """Write ``out = sigmoid(start + sum_i x_i W_i)`` over the rows of W."""
+        combine_(count, width, x, W, start, out)
+        out[:width] = [elementary.sigmoid(z) for z in out[:width]]
 
     def dots_(count: int, width: int, v: Any, W: Any, start: Any, out: Any) -> None:
         """Write ``out_i = start_i + W_i . v``; the start alone in the padding."""

@@ -8,10 +8,10 @@ from fastnn.kernels.elementary import exp, log
 from fastnn.kernels.elementwise import map_whole_
 from fastnn.kernels.jit import scalar
 from fastnn.kernels.losses import CODES, loss_
-from fastnn.kernels.output_row import output_step_
+from fastnn.kernels.output_row import hand_down_, output_step_, softmax_step_
 from fastnn.kernels.packed import padded, step_of
 from fastnn.kernels.plan import row_weight
-from fastnn.kernels.row import residual_, shift_
+from fastnn.kernels.row import dots_, residual_, shift_
 from fastnn.kernels.views import constant, offset
 
 CROSS_ENTROPY = CODES["cross_entropy"]
@@ -57,26 +57,33 @@ def steps_at_once(job, packed, descent):
     """Return whether `output_step` can make the step of the output layer."""
     l = job.n_layers - 1
     labels = job.loss == CROSS_ENTROPY and job.n_targets == 1
-    fits = l > 0 and job.sizes[l + 1] <= packed.lanes and packed.turned[l]
-    return labels and fits and not descent.momentum
+    return labels and l > 0 and packed.turned[l] and not descent.momentum
 
 
 @scalar
-def output_step(job, packed, descent, i, rate, first):
+def output_step(job, packed, descent, slope, i, rate, first):
     """Return `sample_loss_` of a row that is not scored yet, whose output layer is updated, too.
 
-    The factor is 0 where it must be done otherwise, and then nothing is.
+    The step of the layer below has been multiplied by its ``slope``.  The factor is 0 where it
+    must be done otherwise, and then nothing is.
     """
     l = job.n_layers - 1
     n_in, n_out, at = job.sizes[l], job.sizes[l + 1], packed.units[l + 1]
-    z, step = offset(packed.z, at), offset(packed.step, at)
+    z, step, below = offset(packed.z, at), offset(packed.step, at), step_of(packed, l, first)
+    v, W = offset(packed.a, packed.units[l]), offset(packed.flat, packed.weights[l])
+    b, width = offset(packed.flat, packed.biases[l]), padded(n_in, packed.lanes)
     label = int(job.y[i])
     weight = job.loss_scale * row_weight(job, i)
-    total = output_step_(
-        n_out, padded(n_in, packed.lanes), descent.keep, label, constant(rate * weight, z[0]),
-        offset(packed.a, packed.units[l]), offset(packed.flat, packed.weights[l]),
-        offset(packed.flat, packed.biases[l]), z, step, step_of(packed, l, first),
-    )  # fmt: skip
+    scale, keep = constant(rate * weight, z[0]), descent.keep
+    if n_out <= packed.lanes:
+        total = output_step_(
+            n_out, width, keep, slope.c0, slope.c1, slope.c2, label, scale, v, W, b, z, step, below
+        )  # fmt: skip
+    else:
+        dots_(n_out, width, v, W, b, z)
+        total = softmax_step_(n_out, padded(n_out, packed.lanes), label, scale, z, b, step)
+        if total > 0:
+            hand_down_(n_out, width, keep, slope.c0, slope.c1, slope.c2, v, W, step, below)
     surprise, factor = -float(z[label]), float(total)
     if job.weighted and factor > 0:
         return weight * (surprise + log(factor)), 1.0

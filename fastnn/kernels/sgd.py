@@ -10,11 +10,12 @@ layer's weights.  The two agree to rounding.
 
 import numpy as np
 
+from fastnn.kernels.activations import slope_of
 from fastnn.kernels.block_pass import most_rows
 from fastnn.kernels.blocked import (
     block_rows,
     block_size,
-    correct_,
+    corrections_,
     divide,
     fades,
     pack_biases_,
@@ -32,8 +33,10 @@ from fastnn.kernels.optimizers import CODES
 from fastnn.kernels.packed import (
     Descent,
     Packed,
+    activates_at_once,
     bias_update_,
     fill_padding_,
+    first_activation_,
     input_,
     later_layers_,
     later_layers_update_,
@@ -43,9 +46,10 @@ from fastnn.kernels.packed import (
     pack_,
     padded,
     unpack_,
+    weights_of,
 )
 from fastnn.kernels.plan import borrow, row_number, row_weight
-from fastnn.kernels.row import lanes_of
+from fastnn.kernels.row import combine_, lanes_of
 from fastnn.kernels.sample_loss import output_step, sample_loss_, settle, steps_at_once
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.slim import is_slim, train_slim_
@@ -138,6 +142,8 @@ def train_each_sample_(
     loss, product, weight = 0.0, 1.0, 0.0
     r, size, number = 0, 0, 0  # the row and the size of the block, and how many there have been
     top, at_once = job.n_layers - 1, steps_at_once(job, packed, descent)
+    activated = activates_at_once(job, packed) and not job.sparse
+    slope = slope_of(job.activations[top - 1] if top > 0 else 0, params[0])
     for t in range(start, stop):
         i = row_number(job, t)
         if block > 1:
@@ -149,19 +155,26 @@ def train_each_sample_(
             if t + size < stop:
                 prefetch_row_(job, blocks, r, t + size)
             first_step = offset(blocks.steps, r * width)
-            correct_(blocks, descent, r, bias, offset(packed.z, packed.units[1]))
+            gram, begin = corrections_(blocks, descent, r, bias)
+            if activated:
+                first_activation_(r, n_out, packed, gram, blocks.steps, begin)
+            else:
+                combine_(r, width, gram, blocks.steps, begin, offset(packed.z, packed.units[1]))
         elif job.sparse:
             sparse_row_forward_(job, i, W, b, scores)
         else:
             if t + AHEAD < stop:
                 prefetch_(job.dense, row_number(job, t + AHEAD) * n_in)
             x = input_(job, packed, i)
-            layer_forward_(job, flat, packed, 0, x)
+            if activated:
+                first_activation_(n_in, n_out, packed, x, weights_of(job, flat, packed, 0), bias)
+            else:
+                layer_forward_(job, flat, packed, 0, x)
         last = top - 1 if at_once else top
-        later_layers_(job, flat, packed, last)
+        later_layers_(job, flat, packed, last, activated)
         value, factor = 0.0, 0.0
         if at_once:
-            value, factor = output_step(job, packed, descent, i, rate, first_step)
+            value, factor = output_step(job, packed, descent, slope, i, rate, first_step)
         if not factor > 0:
             if at_once:
                 layer_forward_(job, flat, packed, top, offset(packed.a, packed.units[top]))
@@ -169,7 +182,7 @@ def train_each_sample_(
             value, factor = sample_loss_(job, packed, i, rate, first_step)
         loss, product = settle(job, loss + value, product * factor)
         weight += row_weight(job, i)
-        later_layers_update_(job, flat, packed, descent, last, first_step)
+        later_layers_update_(job, flat, packed, descent, last, slope.known, first_step)
         if block > 1:
             if fades(descent):
                 bias_update_(packed, 0, width, descent, first_step, bias)

@@ -18,12 +18,12 @@ from llvmlite import ir
 from fastnn.kernels.activations import CODES, activate_whole_, deactivate_whole_
 from fastnn.kernels.elementary import log
 from fastnn.kernels.jit import JIT, helper, intrinsic, scalar, types
-from fastnn.kernels.output_row import SAFE, exponentials
 from fastnn.kernels.packed import LOWEST, Packed, padded
 from fastnn.kernels.plan import row_number, row_weight
 from fastnn.kernels.row import lanes_of
 from fastnn.kernels.sample_loss import CROSS_ENTROPY, sample_loss_, settle
 from fastnn.kernels.simd import prefetch_
+from fastnn.kernels.vector_exp import SAFE, exponentials
 from fastnn.kernels.vector_function import VectorFunction, call_codegen
 from fastnn.kernels.views import LINE_BYTES, aligned, constant, keep_alive, offset, pointer
 

@@ -13,7 +13,7 @@ import numpy as np
 from llvmlite import ir
 
 from fastnn.kernels.jit import JIT, intrinsic, types
-from fastnn.kernels.output_row import exponentials
+from fastnn.kernels.vector_exp import exponentials
 from fastnn.kernels.vector_function import VectorFunction, call_codegen
 
 _I64 = ir.IntType(64)

@@ -19,7 +19,8 @@ _INTEGERS = (
 )  # fmt: skip
 _NUMBERS = (
     "keep", "factor", "change", "own", "mean", "amount", "floor",
-    "decay", "mu", "ahead", "direct", "beta_1", "rest_1", "beta_2", "rest_2", "alpha", "epsilon",
+    "c0", "c1", "c2", "decay", "mu", "ahead", "direct",
+    "beta_1", "rest_1", "beta_2", "rest_2", "alpha", "epsilon",
 )  # fmt: skip
 
 
