@@ -17,6 +17,9 @@ TARGETS = {
     "real": [[0.3, -1.5], [2.0, 0.4]],
     "count": [[2, 0], [1, 3]],
 }
+#: Every form of an activation and of its derivative that training takes from the table.
+ACTIVATE = activations.activate_, activations.activate_whole_, activations.activate_batch_
+DEACTIVATE = activations.deactivate_, activations.deactivate_whole_, activations.deactivate_batch_
 
 
 def check(activation, loss):
@@ -32,7 +35,7 @@ def test_activation_fault_is_caught(name, factor, monkeypatch):
     assert check(names, "squared_error").ok
     right = activations.TABLE[name].derivative
     monkeypatch.setattr(network, "RELU", -1)  # which takes no derivative from the table
-    for dispatch in (activations.deactivate_, activations.deactivate_whole_):
+    for dispatch in DEACTIVATE:
         monkeypatch.setitem(
             dispatch.__globals__,
             f"df_{activations.CODES[name]}",
@@ -66,7 +69,7 @@ def test_loss_fault_is_caught(name, factor, monkeypatch):
 
 def test_forward_fault_is_caught(monkeypatch):
     code = activations.CODES["tanh"]
-    for dispatch in (activations.activate_, activations.activate_whole_):
+    for dispatch in ACTIVATE:
         monkeypatch.setitem(dispatch.__globals__, f"f_{code}", lambda z: 1.1 * np.tanh(z))
     report = check("tanh", "squared_error")
     assert not report.ok
