@@ -66,8 +66,12 @@ def borrowed(function):
 
 
 def kept(function):
-    """Return the names in the `keep_alive` that ends a function."""
-    match function.body[-1]:
+    """Return the names in the `keep_alive` that ends a function, but for a ``return`` of a name."""
+    body = function.body
+    match body[-1]:
+        case ast.Return(ast.Name()):
+            body = body[:-1]
+    match body[-1]:
         case ast.Expr(ast.Call(ast.Name("keep_alive"), [ast.Tuple(names)])):
             return {name.id for name in names}
     return set()

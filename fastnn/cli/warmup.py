@@ -70,7 +70,7 @@ def _use_everything(dtype: str) -> None:
     functional.log_softmax(X)
     functional.cross_entropy(X, y)
     for kind in (np.asarray, scipy.sparse.csr_matrix):
-        fastnn.SGDClassifier(max_iter=1, tol=None).fit(kind(X), y)
+        fastnn.SGDClassifier(max_iter=2, tol=None).fit(kind(X), y)
         fastnn.LogisticRegression(solver="saga", max_iter=1).fit(kind(X), y)
     fastnn.SGDClassifier(max_iter=1, tol=None, batch_size=2).fit(X, y)
     fastnn.LogisticRegression(solver="sgd", max_iter=1).fit(X, y)

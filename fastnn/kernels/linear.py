@@ -242,7 +242,7 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
     state[RATE] = scheduled_rate(rule, state[ETA], last)
     if rule.watch_penalty:
         state[PENALTY_SUM] += rule.alpha * penalty
-    keep_alive((work, own, wide))
+    keep_alive((work, own, wide, places))
 
 
 @kernel

@@ -149,7 +149,7 @@ def step_batch_(rule, batch, state, model, count, params, grads, memory, sides):
     slots = vector(memory.slots, 0, memory.slots.size)
     step_(
         batch.optimizer, vector(params, 0, n + k), vector(grads, 0, n + k), slots, n + k, rate,
-        batch.options, memory.steps[0],
+        batch.options, int(memory.steps[0]),
     )  # fmt: skip
     if l1 > 0:
         stay_(n, sides, params)
