@@ -14,7 +14,8 @@ from fastnn.kernels.jit import JIT
 
 #: Kernels of whole numbers, or of float64 whatever the rows are.
 ONE_PRECISION = {
-    "linear.permutation_", "linear.compose_", "linear.losses_", "orders.shuffle_", "orders.shuffled_"
+    "linear.permutation_", "linear.compose_", "linear.losses_",
+    "orders.shuffle_", "orders.shuffled_",
 }  # fmt: skip
 
 #: For subprocesses: they run this very package, with the cache of this process.
