@@ -20,16 +20,7 @@ SPEED = {"rounds": 2, "seconds": 1e-6, "operations": 1e9}
 
 CLOCK = timing.clock
 
-
-@pytest.fixture(autouse=True)
-def _steady_time(monkeypatch):
-    """Let every epoch take a second, whatever this machine is doing."""
-
-    def clock(contender, times):
-        contender.run(times)
-        return float(times)
-
-    monkeypatch.setattr(timing, "clock", clock)
+pytestmark = pytest.mark.usefixtures("steady_time")
 
 
 class Sleeper:

@@ -66,10 +66,17 @@ def borrowed(function):
 
 
 def kept(function):
-    """Return the names in the `keep_alive` that ends a function, but for a ``return`` of a name."""
+    """Return the names in the `keep_alive` that ends a function, but for a ``return`` of a flag."""
     body = function.body
+    others = {  # than constants: these may be pointers
+        target.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Constant)
+        for target in ast.walk(node)
+        if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
+    }
     match body[-1]:
-        case ast.Return(ast.Name()):
+        case ast.Return(ast.Name(name)) if name not in others:
             body = body[:-1]
     match body[-1]:
         case ast.Expr(ast.Call(ast.Name("keep_alive"), [ast.Tuple(names)])):
