@@ -10,8 +10,11 @@ What moves a time on a shared machine, and what is done about it:
   milliseconds or for half a minute a job takes 30 to 80 % longer, the FMA peak 1 %.  A witness,
   which suffers first, is called before, between and after the two: rounds count when it was fast,
   forks when it was as fast in them as in others.
-- New memory costs page faults, and data larger than the core's own cache depends on the pages that
-  it got and on the machine's other cores: jobs stay below a megabyte.
+- New memory costs page faults, up to 260 in a job of a millisecond, which then takes two. Whether
+  a job's own arrays are new each time is decided by what the process freed before: `malloc` is
+  told to keep all of it.
+- Data larger than the core's own cache depends on the pages that it got and on the machine's other
+  cores: jobs stay below a megabyte.
 - The clock rate changes from second to second: the calls of the reference and those of the job lie
   within milliseconds.
 - Where arrays happen to lie decides by up to 30 % (vectors across cache lines, pages that share
@@ -22,6 +25,8 @@ Disturbances only add: a fork's time of either is the lowest decile over its rou
 remains is the lower quartile over the forks; where these differ, more of them are asked.
 """
 
+import contextlib
+import ctypes
 import math
 import os
 import pickle
@@ -38,6 +43,8 @@ FORKS, MORE_FORKS, TIGHT = 5, 10, 0.01
 ROUNDS, FEWEST, PATIENCE, LOW = 40, 10, 1.5, 0.1
 #: Calls in a round, and seconds after which there are no more.
 CALLS, LONG = 7, 0.02
+#: Options of glibc's `malloc` and their values: freed memory stays, arrays up to 32 MiB come of it.
+HEAP = {-1: 1 << 30, -3: 1 << 25}
 #: The witness takes at most so many times its least time beside what counts.
 QUIET = 1.05
 
@@ -132,6 +139,9 @@ def _times(prepare, reference, least):
 
     The witness took ``least`` in other forks.
     """
+    with contextlib.suppress(AttributeError):  # another C library
+        for option, value in HEAP.items():
+            ctypes.CDLL(None).mallopt(option, value)
     rng = np.random.default_rng()
     calls = witness, reference, prepare()
     for call in calls:  # loads the kernels
