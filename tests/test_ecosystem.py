@@ -5,6 +5,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn
 import sklearn.linear_model
 import sklearn.neural_network
@@ -17,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validat
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array
 
 import fastnn
 
@@ -269,6 +271,27 @@ def test_bad_tables_are_rejected_in_scikit_learns_words(name, spoil):
             getattr(home, name)(**NETWORK).fit(*spoil(X, MODELS[name][1]))
         messages.append(str(error.value))
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("container", [np.asarray, np.float32, scipy.sparse.csr_array])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_prediction_refuses_rows_in_scikit_learns_words(container, bad):
+    """Dense ones are searched as they are scored."""
+    model = fastnn.MLPClassifier(**NETWORK).fit(np.float32(X), Y)
+    rows = X.copy()
+    rows[-1, -1] = bad
+    rows = container(rows)
+    with pytest.raises(ValueError, match="contains") as expected:
+        check_array(rows, accept_sparse=True, estimator=model, input_name="X")
+    with pytest.raises(ValueError, match="contains") as found:
+        model.predict(rows)
+    assert str(found.value) == str(expected.value)
+
+
+def test_prediction_refuses_what_its_precision_cannot_hold():
+    model = fastnn.MLPClassifier(**NETWORK).fit(np.float32(X), Y)
+    with pytest.raises(ValueError, match=r"X must be finite, found inf at \[0, 0\]"):
+        model.predict(np.full((1, 5), 1e300))
 
 
 def test_bad_targets_are_rejected():

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
@@ -303,13 +304,20 @@ class BaseMultilayerPerceptron(OnlineMixin, CallbackMixin, BaseEstimator):
     def _outputs(self, X: Any, *, linked: bool = True) -> np.ndarray:
         """Return the network's predictions, or its raw scores, (n, n_outputs)."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        # Dense rows are searched for NaN and inf as they are scored, in the cache.
+        options: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "reset": False}
+        sparse = scipy.sparse.issparse(X)
+        found = validate_data(self, X, ensure_all_finite=sparse, **options)
         network = self._synced()
-        rows = as_rows(X, network.dtype)
+        rows = as_rows(found, network.dtype)
         with team_of(count_threads(self.n_jobs)) as team:
-            return score(
-                network.plan, network.parameters, rows, n_rows(rows), linked=linked, team=team
-            )[0]
+            try:
+                return score(
+                    network.plan, network.parameters, rows, n_rows(rows), linked=linked, team=team
+                )[0]
+            except ValueError:
+                validate_data(self, X, **options)  # says so in scikit-learn's words
+                raise  # infinite in the network's precision only
 
     # State ----------------------------------------------------------------------------------
 

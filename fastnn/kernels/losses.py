@@ -177,12 +177,15 @@ def exponentials_(batch, n_out, z, e):
 
 @helper
 def softmax_of_two_(batch, z, a):
-    """Write the softmax of rows of two scores: the sigmoid of either minus the other."""
+    """Write the softmax of rows of two scores: both shares are of ``e = exp(-|difference|)``."""
     scores, shares = vector(z, 0, 2 * batch), vector(a, 0, 2 * batch)
     for r in range(batch):
         difference = scores[2 * r + 1] - scores[2 * r]
-        shares[2 * r] = sigmoid(-difference)
-        shares[2 * r + 1] = sigmoid(difference)
+        e = exp(-abs(difference))
+        larger = constant(1, e) / (constant(1, e) + e)
+        smaller = e * larger
+        shares[2 * r] = smaller if difference >= 0 else larger
+        shares[2 * r + 1] = larger if difference >= 0 else smaller
 
 
 @helper

@@ -7,6 +7,7 @@ import numpy as np
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.losses import identity_link_, link_
 from fastnn.kernels.network import (
+    MOST,
     are_finite,
     chunk_rows,
     complete_delta_,
@@ -265,7 +266,7 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     """
     job = borrow(plan, rows, targets, order)
     n_out = plan.sizes[-1]
-    at_once = chunk_rows(job, params.itemsize, stop - start)
+    at_once = min(stop - start, MOST)
     memory = np.empty(workspace_size(job, at_once), params.dtype)
     work = workspace(job, at_once, memory)
     predictions = pointer(out)
