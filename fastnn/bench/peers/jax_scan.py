@@ -7,6 +7,7 @@ for Adam on a small network.  The orders of the rows are on the device before th
 """
 
 import importlib.util
+import math
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,8 @@ from fastnn.bench.tasks import Dense, Prediction, Training, pack, unpack
 UNROLL = 4
 #: Parameters up to which a flat vector beats a tree.
 FLAT = 50_000
+#: Logarithms of Adam's coefficients, of the gradient's mean and of its square's.
+LOG_MEAN, LOG_SQUARE = math.log(0.9), math.log(0.999)
 
 
 def missing() -> str | None:
@@ -89,7 +92,9 @@ class Train:
             t = t + 1
             m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
             v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, grads)
-            m_scale, v_scale = 1 / (1 - 0.9**t), 1 / (1 - 0.999**t)
+            # 1 / (1 - beta**t), of which float32 would lose four digits at the first steps, and
+            # another training would come of it.
+            m_scale, v_scale = -1 / jnp.expm1(t * LOG_MEAN), -1 / jnp.expm1(t * LOG_SQUARE)
             params = jax.tree.map(
                 lambda p, m, v: p - rate * (m * m_scale) / (jnp.sqrt(v * v_scale) + 1e-8),
                 params, m, v,
