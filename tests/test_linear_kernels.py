@@ -18,6 +18,8 @@ pytestmark = pytest.mark.kernel
 
 COUNTS = [1, 2, 3, 7, 8, 15, 16, 17, 33, 70] if JIT else [1, 2, 5, 9]
 N, D = 11, 5
+#: Columns of rows that are taken in groups, in both precisions.
+LONG = 131
 EVERY_ROW = np.arange(N, dtype=np.int32)
 
 
@@ -30,6 +32,14 @@ def lanes(x):
 def pass_over(n, factor, past, now, following, W):
     x0, x1, x2 = pointer(past), pointer(now), pointer(following)
     return row_pass.pass_(n, factor, x0, x1, x2, x1, pointer(W))
+
+
+@kernel
+def pass_over_group(n, factors, X, past, rows, W, sums, overlaps):
+    places = pointer(past), pointer(rows), pointer(rows)
+    row_pass.group_pass_(
+        n, pointer(factors), pointer(X), *places, pointer(W), pointer(sums), pointer(overlaps)
+    )
 
 
 @kernel
@@ -161,10 +171,38 @@ def plain_sgd(rule, X, y, weight, order):
     return w, b, mean_w, mean_b, loss, penalty
 
 
+@pytest.mark.parametrize("n", COUNTS)
+def test_group_pass(n, precision, eps, rng):
+    """Rows that belong to both groups, and whose last vector ends with them."""
+    size = lanes(np.zeros(1, precision))
+    X = np.full((6, n + 1), np.nan, precision)
+    X[:, :n] = rng.normal(size=(6, n))
+    w, found = rng.normal(size=n).astype(precision), np.empty(n, precision)
+    W = np.zeros(-(-n // size) * size + 1, precision)
+    W[-1] = 77
+    pack(n, w, W)
+    factors = np.array([0.5, -1, 0.25, 2], precision)
+    past, now = np.array([0, 3, 1, 4]), np.array([5, 2, 0, 3])
+    sums, overlaps = np.full(5, 77, precision), np.full(7, 77, precision)
+    pass_over_group(n, factors, X, past * (n + 1), now * (n + 1), W, sums, overlaps)
+    unpack(n, W, found)
+    rows = X[:, :n].astype(float)
+    exact = w + factors.astype(float) @ rows[past]
+    products = rows[now] @ rows[now].T
+    expected = [products[i, j] for i in range(4) for j in range(i)]
+    tolerance = 32 * eps * (n + 4)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=32 * eps)
+    np.testing.assert_allclose(sums, [*rows[now] @ exact, 77], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(overlaps, [*expected, 77], rtol=0, atol=tolerance)
+    assert W[-1] == 77
+    assert np.count_nonzero(W[:-1]) == n
+
+
 @pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("d", [D, LONG])
 @pytest.mark.parametrize("average", [0, 1, 6])
 @pytest.mark.parametrize("alpha", [0.01, 1.3, 1e6], ids=["mild", "folded", "to zero"])
-def test_against_plain_sgd(layout, average, alpha, precision, eps, rng):
+def test_against_plain_sgd(layout, d, average, alpha, precision, eps, rng):
     """Blocks, slices and folded scales make the plain sequence of weights.
 
     With ``alpha`` 1.3 the scale is folded in the middle of blocks, with 1e6 at every row.
@@ -174,10 +212,11 @@ def test_against_plain_sgd(layout, average, alpha, precision, eps, rng):
         rule = rule._replace(power_t=0.0, eta0=(1 - 0.01) / alpha)
     if alpha > 100:
         rule = rule._replace(eta0=1.0)
-    X, y = rng.normal(size=(N, D)).astype(precision), rng.integers(0, 2, N).astype(precision)
+    X = (rng.normal(size=(N, d)) * math.sqrt(D / d)).astype(precision)
+    y = rng.integers(0, 2, N).astype(precision)
     weight, order = rng.uniform(0.5, 2, N).astype(precision), rng.permutation(EVERY_ROW)
     w, b, mean_w, mean_b, loss, penalty = plain_sgd(rule, X.astype(float), y, weight, order)
-    model = new_model((1, D), precision, rule)
+    model = new_model((1, d), precision, rule)
     rows = as_rows(layout(X), np.dtype(precision))
     for start, stop in ((0, 3), (3, N)):
         linear.train_rows_(rule, model, rows, y, weight, order, start, stop)
@@ -193,23 +232,24 @@ def test_against_plain_sgd(layout, average, alpha, precision, eps, rng):
         np.testing.assert_allclose(model.a[0], mean_b, **tolerance)
 
 
+@pytest.mark.parametrize("d", [D, LONG])
 @pytest.mark.parametrize("schedule", [linear_rule.PA1, linear_rule.PA2])
-def test_dense_rows_as_sparse_ones(schedule, rng):
+def test_dense_rows_as_sparse_ones(schedule, d, rng):
     """A passive-aggressive step on a row of zeros, and every layout, leave one path."""
     rule = new_rule(
         loss=linear_losses.CODES["hinge"], schedule=schedule, average=2.0, decay=False,
         watch_penalty=False, middle=0.0,
     )  # fmt: skip
-    X, y = rng.normal(size=(N, D)), rng.choice([-1.0, 1.0], N)
+    X, y = rng.normal(size=(N, d)) * math.sqrt(D / d), rng.choice([-1.0, 1.0], N)
     X[[0, 5, 6]] = 0
     found = []
     for layout in (np.asarray, sparse.csr_array):
-        model = new_model((1, D), "float64", rule)
+        model = new_model((1, d), "float64", rule)
         rows = as_rows(layout(X), np.dtype("f8"))
         linear.train_rows_(rule, model, rows, y, np.empty(0), EVERY_ROW[:0], 0, N)
         steps = model.state[[linear.T]]
         found.append(np.concatenate([model.W[0], model.b, model.A[0], model.a, steps]))
-    assert np.abs(found[0][:D]).min() > 1e-3
+    assert np.abs(found[0][:d]).min() > 1e-6
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
+from fastnn.kernels.linear_groups import LONG_BYTES, walk_groups_
 from fastnn.kernels.linear_losses import loss_sum, loss_value
 from fastnn.kernels.linear_row import borrow_data, dense_row, row_dot, row_number
 from fastnn.kernels.linear_rule import scheduled_rate
@@ -30,7 +31,6 @@ from fastnn.kernels.linear_walk import (
     N_OWN,
     N_PLACES,
     N_WIDE,
-    ROWS,
     Step,
     begin_block_,
     block_at,
@@ -142,11 +142,12 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
     d = model.W.shape[1]
     averaging = model.A.size > 0
     beside = not (X.sparse or rule.truncate)
+    grouped = beside and X.d * X.itemsize >= LONG_BYTES
     lanes = lanes_of(X.dense)
     width = padded(d, lanes) if beside else 0
     size = width if beside else d
     work = np.zeros(2 * width + X.line, model.W.dtype)
-    own, wide = np.empty(N_OWN * ROWS + 1, model.W.dtype), np.empty(N_WIDE * ROWS + 1)
+    own, wide = np.empty(N_OWN, model.W.dtype), np.empty(N_WIDE)
     places = np.empty(N_PLACES, np.int64)
     block = block_at(pointer(own), pointer(wide), pointer(places))
     V, A, q = pointer(model.W), pointer(model.A), pointer(model.q)
@@ -202,7 +203,9 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
                 if number > 0:
                     average_a += average_b * scale / number
         bias = step.bias
-        if beside:
+        if grouped:
+            step = walk_groups_(rule.loss, X, rule, block, n, count, step, V, A, averaging)
+        elif beside:
             step = walk_beside_(rule.loss, X, rule, block, count, step, V, A, averaging)
         else:
             step, squares, absolutes, cost = walk_each_(

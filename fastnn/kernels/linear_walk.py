@@ -21,19 +21,20 @@ from fastnn.kernels.linear_row import (
     row_truncate_,
 )
 from fastnn.kernels.linear_rule import PA1, limited_slope, scheduled_rate
-from fastnn.kernels.row_pass import add_row_, pass_
+from fastnn.kernels.row_pass import GROUP, PAIRS, add_row_, pass_
 from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant, offset
 
 #: The most rows of a block.
 ROWS = 256
-#: Vectors of a block in the precision of the weights and in float64, the last with one row more.
-N_OWN, N_WIDE = 7, 5
+#: Numbers of a block in the precision of the weights and in float64, the last vector with one row
+#: more.
+N_OWN, N_WIDE = 7 * ROWS + 1 + 2 * GROUP + len(PAIRS), 5 * ROWS + 1
 #: Bytes of dense rows to ask for ahead, and the fewest and most rows.
 AHEAD_BYTES = 8192
 AHEAD_LEAST, AHEAD_MOST = 4, 16
-N_PLACES = ROWS + 1 + AHEAD_MOST + AHEAD_LEAST
+N_PLACES = ROWS + AHEAD_MOST + 2 * GROUP
 
 
 class Block(NamedTuple):
@@ -52,6 +53,8 @@ class Block(NamedTuple):
         a step.
     scores, slopes, sizes
         Written by the steps: scores, slopes of the loss, and ``|x|^2`` of dense rows, of one more.
+    factors, sums, overlaps
+        Of a group of rows, as `row_pass.group_pass_` has them.
     """
 
     places: Any
@@ -67,6 +70,9 @@ class Block(NamedTuple):
     scores: Any
     slopes: Any
     sizes: Any
+    factors: Any
+    sums: Any
+    overlaps: Any
 
 
 @helper
@@ -78,6 +84,7 @@ def rows_ahead(X):
 @helper
 def block_at(own, wide, places):
     """Return the block whose vectors are at three pointers."""
+    group = offset(own, 7 * ROWS + 1)
     return Block(
         places,
         wide,
@@ -92,6 +99,9 @@ def block_at(own, wide, places):
         offset(own, 4 * ROWS),
         offset(own, 5 * ROWS),
         offset(own, 6 * ROWS),
+        group,
+        offset(group, GROUP),
+        offset(group, 2 * GROUP),
     )
 
 
@@ -128,7 +138,7 @@ def begin_block_(rule, X, block, first, stop, eta, t, u, like):
     for k in range(count if rule.schedule == PA1 else 0):
         if block.times[k + 1] == block.times[k]:
             block.rates[k], block.keeps[k], block.numbers[k] = 0.0, 1.0, 0.0
-    for k in range(0 if X.sparse else count + 1 + rows_ahead(X) + AHEAD_LEAST):
+    for k in range(0 if X.sparse else count + rows_ahead(X) + 2 * GROUP):
         block.places[k] = row_number(X, min(first + k, stop - 1)) * X.d
     return count
 
@@ -160,6 +170,21 @@ def _of_one(slope: Callable, name: str) -> Callable:
 
     own_slope.__name__ = own_slope.__qualname__ = f"own_{name}_slope"  # Numba links by name
     return scalar(own_slope)
+
+
+def walks_of(name: str, arguments: str, make: Callable) -> Any:
+    """Return ``name(code, arguments)``, which runs the function made for the slope of a loss.
+
+    ``make(slope, name)`` makes it of a function like `loss_slope`, and gives it the name.
+    """
+    # The slope is part of the loop for these; each takes 0.3 s to compile, and others a call a row.
+    own = {
+        loss: make(_of_one(TABLE[loss].slope, loss), f"{name}{loss}_")
+        for loss in ("log_loss", "hinge", "squared_error")
+    }
+    any_loss = make(loss_slope, f"{name}any_loss_")
+    rows = [{"walk": own.get(loss, any_loss)} for loss in TABLE]
+    return dispatch(name, arguments, f"return {{walk}}({arguments})", rows, __name__)
 
 
 def _walk_beside(slope: Callable, name: str) -> Callable:
@@ -198,25 +223,15 @@ def _walk_beside(slope: Callable, name: str) -> Callable:
             past, x = x, following
         return Step(z, factor, past, bias)
 
-    walk.__name__ = walk.__qualname__ = f"walk_{name}_"  # Numba links by name
+    walk.__name__ = walk.__qualname__ = name  # Numba links by name
     return helper(walk)
 
 
-#: The losses whose slope is part of the loop; each takes 0.3 s to compile, and others a call a row.
-_WALKS = {
-    name: _walk_beside(_of_one(TABLE[name].slope, name), name)
-    for name in ("log_loss", "hinge", "squared_error")
-}
-_WALK_ANY = _walk_beside(loss_slope, "any_loss")
 #: ``walk_beside_(code, X, rule, block, count, step, V, A, averaging)`` takes the steps of a loss on
 #: dense rows, a pass over each beside the loss of the row before; it returns the `Step` to go on
 #: with.
-walk_beside_ = dispatch(
-    "walk_beside_",
-    "X, rule, block, count, step, V, A, averaging",
-    "return {walk}(X, rule, block, count, step, V, A, averaging)",
-    [{"walk": _WALKS.get(name, _WALK_ANY)} for name in TABLE],
-    __name__,
+walk_beside_ = walks_of(
+    "walk_beside_", "X, rule, block, count, step, V, A, averaging", _walk_beside
 )
 
 

@@ -1,10 +1,14 @@
-"""A vector plus a row, and its products with the row after the next, in one pass.
+"""A vector plus rows, and its products with rows to come, in one pass.
 
 A linear model adds a multiple of each row to its weights, and needs the product of the new weights
 with the next row for that row's multiple: one addition, one product and one loss wait for each
 other.  So the product is taken one row early: that of the row after the next with weights that
 lack the next row, whose part is its multiple times the product of the two rows.  The pass over the
 columns and the loss then go on side by side, and only a few scalars wait for scalars.
+
+Where rows are long, what counts is how often a number is loaded, and how many rows the memory is
+asked for at once.  There `group_pass_` takes a `GROUP` of rows at a time, with weights that lack
+all of them: what a row misses is multiples of its products with those before it.
 
 The vector is padded with zeros to whole vectors of the host's width; rows are not.  A vector that
 stuck out behind a row would touch the line of the cache behind it, for which nothing has asked and
@@ -28,8 +32,12 @@ from fastnn.kernels.vector_function import VectorFunction, call_codegen
 from fastnn.kernels.views import LINE_BYTES
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-#: Vectors that are taken together, each with sums of its own.
+#: Vectors that are taken together.
 _TOGETHER = 2
+#: Rows of a group.
+GROUP = 4
+#: The pairs of them: two rows ``i > j`` are the pair ``i (i - 1) / 2 + j``.
+PAIRS = tuple((i, j) for i in range(GROUP) for j in range(i))
 
 
 @helper
@@ -59,11 +67,14 @@ def unpack_(n, lanes, W, row):
         row[j] = W[j + shift]
 
 
-def _over_columns(f: VectorFunction, sums: list, ask: Any, body: Any) -> list:
+def _over_columns(
+    f: VectorFunction, sums: list, ask: Any, body: Any, chains: int = _TOGETHER
+) -> list:
     """Emit ``sums = body(place, load, sums)`` over ``n`` columns, vector by vector; return sums.
 
     ``place`` is the column's place in the padded vector, ``load(row)`` loads a row's numbers for
-    it, and ``ask(column)`` asks for a line.
+    it, and ``ask(column)`` asks for a line.  Vectors that are taken together have sums of their
+    own, or in one chain the same.
     """
     b, emit, n = f.builder, f.emit, f.args["n"]
     line = emit.lanes * LINE_BYTES // f.shape.width
@@ -71,18 +82,20 @@ def _over_columns(f: VectorFunction, sums: list, ask: Any, body: Any) -> list:
     def several(column: Any, now: list, vectors: int) -> list:
         for ahead in range(0, vectors * emit.lanes, line):
             ask(b.add(column, _I64(ahead)))
-        after = []
+        after = list(now)
         for v in range(vectors):
             at = b.add(column, _I64(v * emit.lanes))
-            own = now[v * len(sums) : (v + 1) * len(sums)]
-            after += body(at, lambda row, at=at: emit.load(f.at(row, at)), own)
+            first = v % chains * len(sums)
+            own = slice(first, first + len(sums))
+            after[own] = body(at, lambda row, at=at: emit.load(f.at(row, at)), after[own])
         return after
 
     column, *state = f.loop(
-        _I64(0), n, _TOGETHER * emit.lanes, sums * _TOGETHER, lambda c, s: several(c, s, _TOGETHER)
+        _I64(0), n, _TOGETHER * emit.lanes, sums * chains, lambda c, s: several(c, s, _TOGETHER)
     )
-    halves = zip(state[: len(sums)], state[len(sums) :], strict=True)
-    state = [b.fadd(x, y) for x, y in halves]
+    if chains > 1:
+        halves = zip(state[: len(sums)], state[len(sums) :], strict=True)
+        state = [b.fadd(x, y) for x, y in halves]
     column, *state = f.loop(column, n, emit.lanes, state, lambda c, s: several(c, s, 1))
     left = b.sub(n, column)
     lanes = _I64(emit.lanes)
@@ -149,6 +162,39 @@ def _pass(f: VectorFunction) -> list:
     return _totals(f, _over_columns(f, [emit.zero] * 3, ask, add))
 
 
+def _group_pass(f: VectorFunction) -> None:
+    """Emit ``W += sum_r factor_r past_r``, ``sums = rows . W`` and ``overlaps`` of `PAIRS`."""
+    b, arg, emit = f.builder, f.args, f.emit
+    each = [_I64(r) for r in range(GROUP)]
+    factors = [emit.spread(b.load(f.at(arg["factors"], r))) for r in each]
+    pasts, rows, later = (
+        [f.at(arg["X"], b.load(f.at(arg[places], r))) for r in each]
+        for places in ("past_places", "places", "later_places")
+    )
+
+    def add(at: Any, load: Any, sums: list) -> list:
+        place = f.at(arg["W"], at)
+        W = emit.load(place)
+        for factor, past in zip(factors, pasts, strict=True):
+            W = emit.multiply_add(factor, load(past), W)
+        emit.store(W, place)
+        x = [load(row) for row in rows]
+        pairs = [*((x[r], W) for r in range(GROUP)), *((x[i], x[j]) for i, j in PAIRS)]
+        return [emit.multiply_add(x, y, s) for (x, y), s in zip(pairs, sums, strict=True)]
+
+    def ask(column: Any) -> None:
+        for row in later:
+            emit.prefetch(f.at(row, column))
+
+    zeros = [emit.zero] * (GROUP + len(PAIRS))
+    totals = _totals(f, _over_columns(f, zeros, ask, add, chains=1))
+    for r, total in enumerate(totals[:GROUP]):
+        b.store(total, f.at(arg["sums"], _I64(r)))
+    for pair, total in enumerate(totals[GROUP:]):
+        b.store(total, f.at(arg["overlaps"], _I64(pair)))
+    b.ret_void()
+
+
 if JIT:
 
     @intrinsic
@@ -175,6 +221,21 @@ if JIT:
 
         return result(types.intp, past.dtype, past, now, following, later, W), codegen
 
+    @intrinsic
+    def group_pass_(
+        typing: Any, n: Any, factors: Any, X: Any, past_places: Any, places: Any,
+        later_places: Any, W: Any, sums: Any, overlaps: Any,
+    ) -> Any:  # fmt: skip
+        """Write ``W += sum_r factor_r past_r``, then ``sums = rows . W``, ``overlaps`` of `PAIRS`.
+
+        Rows of ``n`` numbers are at a `GROUP` of places in ``X`` each; the last ones will be read
+        soon.
+        """
+        places_of = past_places, places, later_places
+        signature = types.void(types.intp, factors, X, *places_of, W, sums, overlaps)
+        names = "n factors X past_places places later_places W sums overlaps"
+        return signature, call_codegen(_group_pass, names)
+
 else:
 
     def _places(n: int) -> np.ndarray:
@@ -195,3 +256,18 @@ else:
         add_row_(n, factor, past, W)
         x = following[:n]
         return x @ W[_places(n)], x @ now[:n], x @ x
+
+    def group_pass_(
+        n: int, factors: Any, X: Any, past_places: Any, places: Any,
+        later_places: Any, W: Any, sums: Any, overlaps: Any,
+    ) -> None:  # fmt: skip
+        """Write ``W += sum_r factor_r past_r``, then ``sums = rows . W``, ``overlaps`` of `PAIRS`.
+
+        Rows of ``n`` numbers are at a `GROUP` of places in ``X`` each; the last ones will be read
+        soon.
+        """
+        for r in range(GROUP):
+            add_row_(n, factors[r], X[past_places[r] :], W)
+        rows = np.stack([X[place : place + n] for place in places[:GROUP]])
+        sums[:GROUP] = rows @ W[_places(n)]
+        overlaps[: len(PAIRS)] = [rows[i] @ rows[j] for i, j in PAIRS]

@@ -12,7 +12,7 @@ from fastnn.kernels.simd import Emitter, host_shape
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 #: Names of arguments that are integers, or numbers of the pointers' precision; all others are
-#: pointers, ``indices`` to int32, ``order`` to int64.
+#: pointers, ``indices`` to int32, ``order`` and places to int64.
 _INTEGERS = (
     "count", "width", "n", "label", "rows", "columns", "blocks", "k",
     "a_row", "a_column", "b_row", "c_row", "start_row",
@@ -22,6 +22,7 @@ _NUMBERS = (
     "c0", "c1", "c2", "decay", "mu", "ahead", "direct",
     "beta_1", "rest_1", "beta_2", "rest_2", "alpha", "epsilon",
 )  # fmt: skip
+_PLACES = ("order", "past_places", "places", "later_places")
 
 
 class VectorFunction:
@@ -46,7 +47,7 @@ class VectorFunction:
         pointer = self.element.as_pointer()
         names = arguments.split()
         kinds = dict.fromkeys(_INTEGERS, _I64) | dict.fromkeys(_NUMBERS, self.element)
-        kinds |= {"indices": _I32.as_pointer(), "order": _I64.as_pointer()}
+        kinds |= {"indices": _I32.as_pointer()} | dict.fromkeys(_PLACES, _I64.as_pointer())
         signature = [kinds.get(argument, pointer) for argument in names]
         result = self.element if number else ir.VoidType()
         self.function = ir.Function(builder.module, ir.FunctionType(result, signature), name)
