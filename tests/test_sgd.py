@@ -27,8 +27,10 @@ def fit(monkeypatch, block, sizes, precision, l2, weight):
     return net.parameters, history.loss
 
 
+#: Layers whose weights are by rows and by columns, and are read in strips.
+LARGE = (3, 250, 264, 265, 250, 2)
 #: Layers by rows and by columns, with and without padding, of one vector and of several.
-SHAPES = [(1, 1), (20, 1), (3, 2), (2, 16, 2), (37, 5), (20, 33, 17, 3), (5, 16, 48, 1, 4)]
+SHAPES = [(1, 1), (20, 1), (3, 2), (2, 16, 2), (37, 5), (20, 33, 17, 3), (5, 16, 48, 1, 4), LARGE]
 
 
 @pytest.mark.parametrize("l2", [0, 0.01])
@@ -39,6 +41,7 @@ def test_each_row_sees_what_the_last_one_left(sizes, sparse, l2, precision, eps,
     X = np.where(rng.random((n, sizes[0])) < 0.7, rng.normal(size=(n, sizes[0])), 0)
     X = X.astype(precision).astype(float)
     weight = rng.integers(1, 4, n).astype(float)
+    rate = 0.01 if sizes == LARGE else 0.1
     for loss in ("cross_entropy", "log_loss", "squared_error"):
         if loss == "cross_entropy" and sizes[-1] > 1:
             y = rng.integers(0, sizes[-1], n)
@@ -50,10 +53,10 @@ def test_each_row_sees_what_the_last_one_left(sizes, sparse, l2, precision, eps,
         expected = reference.Net.of(net)
         history = net.fit(
             scipy.sparse.csr_array(X) if sparse else X, y, shuffle=False, l2=l2,
-            learning_rate=0.1, sample_weight=weight,
+            learning_rate=rate, sample_weight=weight,
         )  # fmt: skip
         mean = expected.train(
-            X, y, np.arange(n), batch_size=1, rate=0.1, l2=l2, weight=weight, reduction="sum"
+            X, y, np.arange(n), batch_size=1, rate=rate, l2=l2, weight=weight, reduction="sum"
         )
         size = np.abs(expected.flat()).max()
         np.testing.assert_allclose(
@@ -124,7 +127,9 @@ def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, block, l2, weigh
 @pytest.mark.parametrize("weight", [False, True])
 @pytest.mark.parametrize("l2", [0, 0.03])
 @pytest.mark.parametrize("optimizer", ["momentum", "nesterov"])
-@pytest.mark.parametrize("sizes", [(3, 2), (20, 33, 17, 3), (70, 33, 5), (5, 16, 1)])
+@pytest.mark.parametrize(
+    "sizes", [(3, 2), (20, 33, 17, 3), (70, 33, 5), (5, 16, 1), *[LARGE][:JIT]]
+)
 def test_momentum_is_that_of_the_optimizer(
     monkeypatch, sizes, optimizer, l2, weight, precision, eps
 ):

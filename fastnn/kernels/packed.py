@@ -23,10 +23,13 @@ from fastnn.kernels.row import (
     subtract_,
     trim_,
 )
-from fastnn.kernels.views import constant, offset
+from fastnn.kernels.views import constant, offset, only_if
 
 #: What the sums within a vector cost, in vectors of weights, per vector of results.
 SUMS = 8
+#: Numbers of a matrix beyond which it does not stay in a core's own cache, but is read from a
+#: cache that cores share, or from memory.
+LARGE = 1 << 16
 #: A score whose exponential is 0 in both precisions; infinity times 0 would be NaN.
 LOWEST = -1e38
 
@@ -167,6 +170,24 @@ def weights_of(job, params, packed, l):
 
 
 @scalar
+def strip_rows(packed, count, width):
+    """Return how many of a matrix's rows are read from end to end before the next: all, if small.
+
+    Column by column a large matrix comes a few numbers from each page of memory, at half the rate.
+    """
+    return packed.lanes if count * width > LARGE else count
+
+
+@scalar
+def combine_strips_(packed, count, width, x, W, start, out):
+    """Do what `combine_` does, and read a large matrix row by row."""
+    rows = strip_rows(packed, count, width)
+    for i in range(0, count, rows):
+        begin = start if i == 0 else out
+        combine_(min(rows, count - i), width, offset(x, i), offset(W, i * width), begin, out)
+
+
+@scalar
 def input_(job, packed, i):
     """Return row ``i``, in place or, for weights by columns, in whole vectors."""
     n_in = job.sizes[0]
@@ -200,7 +221,7 @@ def layer_forward_(job, params, packed, l, x):
     if packed.turned[l]:
         dots_(n_out, padded(n_in, packed.lanes), x, W, b, z)
     else:
-        combine_(n_in, padded(n_out, packed.lanes), x, W, b, z)
+        combine_strips_(packed, n_in, padded(n_out, packed.lanes), x, W, b, z)
 
 
 @scalar
@@ -211,20 +232,31 @@ def step_of(packed, l, first):
 
 @scalar
 def layer_update_(job, params, packed, l, descent, x, first):
-    """Change a layer's weights by the gradient ``x^T step`` of one row, its biases by ``step``."""
+    """Change a layer's weights by the gradient ``x^T step`` of one row, its biases by ``step``.
+
+    Before, unless it is the first layer, write ``step W^T`` to the units below.
+    """
     n_in, n_out = job.sizes[l], job.sizes[l + 1]
     W, step = weights_of(job, params, packed, l), step_of(packed, l + 1, first)
-    count, width, left, right = n_in, padded(n_out, packed.lanes), x, step
+    below = step_of(packed, l, first)
+    turned, count, width, left, right = False, n_in, padded(n_out, packed.lanes), x, step
     if packed.turned[l]:
-        count, width, left, right = n_out, padded(n_in, packed.lanes), step, x
-    if descent.momentum:
-        V = offset(packed.velocity, packed.weights[l])
-        heavy_ball_(
-            count, width, descent.decay, descent.mu, descent.ahead, descent.direct,
-            left, right, W, V,
-        )  # fmt: skip
-    else:
-        rank_one_(count, width, descent.keep, left, right, W)
+        turned, count, width, left, right = True, n_out, padded(n_in, packed.lanes), step, x
+    rows = strip_rows(packed, count, width)
+    for i in range(0, count, rows):
+        some, at = min(rows, count - i), i * width
+        if l > 0 and turned:
+            combine_(some, width, offset(step, i), offset(W, at), only_if(i > 0, below), below)
+        elif l > 0:
+            dots_(some, width, step, offset(W, at), None, offset(below, i))
+        if descent.momentum:
+            V = offset(packed.velocity, packed.weights[l] + at)
+            heavy_ball_(
+                some, width, descent.decay, descent.mu, descent.ahead, descent.direct,
+                offset(left, i), right, offset(W, at), V,
+            )  # fmt: skip
+        else:
+            rank_one_(some, width, descent.keep, offset(left, i), right, offset(W, at))
     b = offset(packed.flat, packed.biases[l])
     bias_update_(packed, l, padded(n_out, packed.lanes), descent, step, b)
 
@@ -241,18 +273,6 @@ def bias_update_(packed, l, width, descent, step, b):
         )  # fmt: skip
     else:
         subtract_(width, step, b)
-
-
-@scalar
-def layer_backward_(job, params, packed, l, first):
-    """Write ``step W^T`` of a layer to the units below."""
-    n_in, n_out = job.sizes[l], job.sizes[l + 1]
-    W = weights_of(job, params, packed, l)
-    step, below = step_of(packed, l + 1, first), step_of(packed, l, first)
-    if packed.turned[l]:
-        combine_(n_out, padded(n_in, packed.lanes), step, W, None, below)
-    else:
-        dots_(n_in, padded(n_out, packed.lanes), step, W, None, below)
 
 
 @scalar
@@ -281,10 +301,8 @@ def later_layers_update_(job, params, packed, descent, last, known, first):
     for down in range(job.n_layers - 1):
         l = job.n_layers - 1 - down
         n_in, at = job.sizes[l], packed.units[l]
-        if l <= last:
-            layer_backward_(job, params, packed, l, first)
         z, a, step = offset(packed.z, at), offset(packed.a, at), step_of(packed, l, first)
-        if l <= last or not known:
-            deactivate_whole_(job.activations[l - 1], n_in, 0, z, a, step)
         if l <= last:
             layer_update_(job, params, packed, l, descent, a, first)
+        if l <= last or not known:
+            deactivate_whole_(job.activations[l - 1], n_in, 0, z, a, step)

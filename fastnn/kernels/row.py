@@ -358,9 +358,8 @@ else:
 
     def combine_(count: int, width: int, x: Any, W: Any, start: Any, out: Any) -> None:
         """Write ``out = start + sum_i x_i W_i`` over the rows of W; ``start`` None is 0."""
-        out[:width] = x[:count] @ _rows(W, count, width)
-        if start is not None:
-            out[:width] += start[:width]
+        product = x[:count] @ _rows(W, count, width)
+        out[:width] = product if start is None else start[:width] + product
 
     def combine_sigmoid_(count: int, width: int, x: Any, W: Any, start: Any, out: Any) -> None:
         """Write ``out = sigmoid(start + sum_i x_i W_i)`` over the rows of W."""
