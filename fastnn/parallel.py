@@ -6,6 +6,7 @@ waits for work while the user's own code runs.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import numbers
@@ -260,11 +261,19 @@ def _room_of_parts(
     )  # fmt: skip
 
 
+@functools.lru_cache(8)
+def _layout(
+    sizes: tuple[int, ...], shares: int, batch_size: int
+) -> tuple[np.ndarray, int, int, int]:
+    """Return the `layout` of a network, worked out once: every call asks for it."""
+    return layout(np.array(sizes), shares, batch_size)
+
+
 def _room_of_shares(
     team: Team, plan: Plan, parameters: np.ndarray, n: int, batch_size: int, slots: np.ndarray
 ) -> tuple[int, tuple]:
     """Return how many threads share the units in batches of ``n`` rows, and their scratch."""
-    places, size, units, sums = layout(plan.sizes, _SHARES, batch_size)
+    places, size, units, sums = _layout(tuple(plan.sizes.tolist()), _SHARES, batch_size)
     shape = (_SHARES, 2 + len(slots), size)
     room = team.room(math.prod(shape) + 3 * units + sums, parameters.dtype)
     own, of_units, rest = np.split(room, np.cumsum([math.prod(shape), 3 * units]))

@@ -21,7 +21,7 @@ from fastnn.kernels.jit import CompileTimer
 from fastnn.kernels.minibatch import score_
 from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
-from fastnn.memory import aligned_zeros
+from fastnn.memory import aligned_empty
 from fastnn.orders import NATURAL_ORDER, STORED, Ahead, Order, draw_order, part_of
 from fastnn.parallel import Team, checkpoint, count_parts, count_shares, team_of, train_batches
 from fastnn.replicas import BLOCK_ROWS, Replicas
@@ -173,7 +173,7 @@ def train_epoch(
     large = batch_size > max(size, _WHOLE_ROWS)
     if large:
         size = max(size, _PART_ROWS)
-    gradient = aligned_zeros((parts, 0 if samples else parameters.size), parameters.dtype)
+    gradient = aligned_empty((parts, 0 if samples else parameters.size), parameters.dtype)
     start = 0
     while start < n:
         checkpoint()

@@ -10,9 +10,10 @@ rows of a batch, is
     descending    ``delta`` of the outputs for a share of the rows; then that of their units of a
                   layer, which every thread puts together
 
-With L layers of weights these are ``2 L - 1`` stages (see `stages`); the last makes the optimiser's
-step too, on the share's own parameters.  They lie together while the kernel runs, as gradients
-and moments do.
+With L layers of weights these are ``2 L - 2`` stages (see `stages`): a batch's last, where the
+first hidden layer gets its ``delta``, is the next batch's first, for what a share does then is its
+own.  The optimiser's steps follow the gradients layer by layer.  A share's parameters lie together
+while the kernel runs, as gradients and moments do.
 
 The result depends on how many shares there are, not on who works on them or when.  It differs
 from `train_batches_` in rounding only.
@@ -33,9 +34,8 @@ from fastnn.kernels.dense import (
 from fastnn.kernels.gemm import gemm_nn_, gemm_tn_
 from fastnn.kernels.jit import helper, kernel
 from fastnn.kernels.matrix_sum import add_rows_
-from fastnn.kernels.minibatch import batch_weight, borrowed_rule, penalise_range_
+from fastnn.kernels.minibatch import AT_ONCE, LEAST, batch_weight, borrowed_rule, step_range_
 from fastnn.kernels.network import evaluate_rows_, gather_, inputs, is_rectified, lines, targets_
-from fastnn.kernels.optimizers import step_
 from fastnn.kernels.plan import borrow
 from fastnn.kernels.shares import (
     BIASES,
@@ -52,10 +52,21 @@ from fastnn.kernels.shares import (
     save_share_,
     width,
 )
+from fastnn.kernels.simd import prefetch_
 from fastnn.kernels.stages import ALONE, FINISHED, begin, count, publish, wait_for
 from fastnn.kernels.subnormals import flushing_
 from fastnn.kernels.team import FEW, START, copy_numbers_, cut
 from fastnn.kernels.views import aligned, constant, keep_alive, matrix, offset, pointer, vector
+
+#: Numbers of which one is asked for: as many as a line of the cache has at the least.
+AHEAD = 8
+
+
+@helper
+def ask_(n, x):
+    """Ask for ``n`` numbers of another core's, all at once: each alone would be waited for."""
+    for i in range(0, n, AHEAD):
+        prefetch_(x, i)
 
 
 @helper
@@ -93,6 +104,8 @@ def collect_(shares, l, rows, columns, at, bias, out, floor):
     It is the sum of the ``bias`` and of what begins ``at`` a place in the shares' parts.
     """
     for share in range(shares.number):
+        ask_(rows * columns, offset(shares.sums, place(shares, SUMS, share, l) + at))
+    for share in range(shares.number):
         part = offset(shares.sums, place(shares, SUMS, share, l) + at)
         least = constant(floor if share == shares.number - 1 else -math.inf, out[0])
         before, apart = (bias, 0) if share == 0 else (out, columns)
@@ -123,6 +136,9 @@ def judge_(job, shares, share, batch, thread):
 def join_(shares, l, rows, n, out):
     """Put ``delta`` of layer ``l`` together from the shares' blocks."""
     for share in range(shares.number):
+        block = offset(shares.delta, place(shares, BLOCKS, share, l))
+        ask_(rows * width(shares, share, l), block)
+    for share in range(shares.number):
         columns = width(shares, share, l)
         block = offset(shares.delta, place(shares, BLOCKS, share, l))
         into = offset(out, place(shares, CUTS, share, l))
@@ -131,15 +147,17 @@ def join_(shares, l, rows, n, out):
 
 
 @helper
-def descend_(job, shares, share, l, batch, delta):
-    """Write the gradients of a share's weights from layer ``l > 0``, and its ``delta`` there.
+def descend_(job, shares, share, l, rule, batch, delta):
+    """Write a share's ``delta`` of layer ``l > 0`` and step its weights from there.
 
-    ``delta`` is that of the whole layer above.
+    ``delta`` is that of the whole layer above.  Returns the value of the weights' penalties.
     """
     rows, n, above = batch.stop - batch.start, width(shares, share, l), job.sizes[l + 1]
     block, w = place(shares, BLOCKS, share, l), place(shares, WEIGHTS, share, l)
     flat = numbers_of(shares, share)
     grads = offset(flat, shares.size)
+    if l + 1 == job.n_layers:
+        ask_(rows * above, delta)
     gemm_tn_(n, above, rows, shares.a, block, n, delta, 0, above, grads, w, above, False)
     gb = offset(grads, place(shares, BIASES, share, l))
     if l + 1 < job.n_layers:
@@ -155,77 +173,80 @@ def descend_(job, shares, share, l, batch, delta):
         deactivate_batch_(
             job.activations[l - 1], rows * n, block, shares.z, shares.a, shares.delta
         )  # fmt: skip
+    return step_layer_(job, shares, share, l, rule, batch, 0, n)
 
 
 @helper
-def first_gradient_(job, shares, share, batch):
-    """Write the gradients of the weights and biases into a share's units of the first layer."""
-    rows, n = batch.stop - batch.start, width(shares, share, 1)
+def step_layer_(job, shares, share, l, rule, batch, first, count):
+    """Step ``count`` rows of a share's weights from layer ``l``; return their penalties' value.
+
+    With the last of them come the biases of the layer above.
+    """
+    flat = numbers_of(shares, share)
+    row, rows = width(shares, share, 1), job.sizes[0]
+    if l > 0:
+        row, rows = job.sizes[l + 1], width(shares, share, l)
+    at, n_weights = place(shares, WEIGHTS, share, l) + first * row, count * row
+    size = n_weights
+    if first + count == rows:
+        size = place(shares, BIASES, share, l) + width(shares, share, l + 1) - at
+    return batch.divisor * step_range_(
+        flat, rule, batch.rate, rule.l2 + rule.alpha / batch.divisor, batch.t, shares.size, at,
+        size, n_weights, offset(flat, shares.size + at),
+        vector(flat, 2 * shares.size, shares.slots * shares.size),
+    )  # fmt: skip
+
+
+@helper
+def first_layer_(job, shares, share, rule, batch):
+    """Step the weights and biases into a share's units of the first layer, as of `step_layer_`."""
+    rows, n, n_in = batch.stop - batch.start, width(shares, share, 1), job.sizes[0]
     block, b = place(shares, BLOCKS, share, 1), place(shares, BIASES, share, 0)
     grads = offset(numbers_of(shares, share), shares.size)
     if job.sparse:
         D = matrix(shares.delta, block, rows, n)
-        gW, gb = matrix(grads, 0, job.sizes[0], n), vector(grads, b, n)
+        gW, gb = matrix(grads, 0, n_in, n), vector(grads, b, n)
         sparse_gradient_(job, batch.start, batch.stop, D, gW, gb, False)
-    else:
-        n_in = job.sizes[0]
+        return step_layer_(job, shares, share, 0, rule, batch, 0, n_in)
+    column_sums_(rows, n, offset(shares.delta, block), None, offset(grads, b))
+    value, at_once = 0.0, max(AT_ONCE // max(n, 1), LEAST)
+    for i in range(0, n_in, at_once):  # the gradient is in the cache when it is used
+        count = min(at_once, n_in - i)
         gemm_tn_(
-            n_in, n, rows, batch.x, batch.x0, n_in, shares.delta, block, n, grads, 0, n, False
+            count, n, rows, batch.x, batch.x0 + i, n_in, shares.delta, block, n,
+            grads, i * n, n, False,
         )  # fmt: skip
-        column_sums_(rows, n, offset(shares.delta, block), None, offset(grads, b))
-
-
-@helper
-def step_share_(job, shares, share, rule, batch):
-    """Step a share's parameters; return the value of their penalties."""
-    flat = numbers_of(shares, share)
-    grads = offset(flat, shares.size)
-    l2 = rule.l2 + rule.alpha / batch.divisor
-    keep = constant(1 - batch.rate * rule.weight_decay, flat[0])
-    value = 0.0
-    for l in range(job.n_layers):
-        own = width(shares, share, 1) if l == 0 else width(shares, share, l)
-        w, size = place(shares, WEIGHTS, share, l), own * job.sizes[0 if l == 0 else l + 1]
-        if size > 0 and (l2 != 0 or rule.l1 != 0):
-            value += penalise_range_(rule, l2, size, offset(flat, w), offset(grads, w))
-        if keep != 1:
-            for i in range(w, w + size):
-                flat[i] *= keep
-    step_(
-        rule.optimizer, vector(flat, 0, shares.size), vector(grads, 0, shares.size),
-        vector(flat, 2 * shares.size, shares.slots * shares.size), shares.size, batch.rate,
-        rule.options, batch.t,
-    )  # fmt: skip
-    return batch.divisor * value
-
-
-@helper
-def prepare_(job, shares, stage, batch, thread):
-    """Bring together what a thread needs of others for a stage: the rows, or ``delta``."""
-    top = job.n_layers - 1
-    if stage == 0:
-        gather_(job, batch.start, batch.stop, thread.rows)
-    elif stage > top + 1:
-        l = 2 * top + 2 - stage
-        join_(shares, l, batch.stop - batch.start, job.sizes[l], thread.delta)
+        value += step_layer_(job, shares, share, 0, rule, batch, i, count)
+    return value
 
 
 @helper
 def work_(job, shares, share, stage, rule, batch, thread):
-    """Do a share's task of a stage; return what it adds to the objective."""
+    """Do a share's task of a stage after the first; return what it adds to the objective."""
     top = job.n_layers - 1
     if stage < top:
         ascend_(job, shares, share, stage, batch)
-    elif stage == top:
+        return 0.0
+    if stage == top:
         return judge_(job, shares, share, batch, thread)
-    else:
-        l = 2 * top + 1 - stage
-        delta = outputs_delta(job, shares) if l == top else thread.delta
-        descend_(job, shares, share, l, batch, delta)
-        if l == 1:
-            first_gradient_(job, shares, share, batch)
-            return step_share_(job, shares, share, rule, batch)
-    return 0.0
+    delta = outputs_delta(job, shares) if stage == top + 1 else thread.delta
+    return descend_(job, shares, share, 2 * top + 1 - stage, rule, batch, delta)
+
+
+@helper
+def end_(job, shares, share, rule, batch, thread):
+    """Do the rest of a share's work on a batch, where nothing of others is waited for any more."""
+    delta = outputs_delta(job, shares) if job.n_layers == 2 else thread.delta
+    value = descend_(job, shares, share, 1, rule, batch, delta)
+    return value + first_layer_(job, shares, share, rule, batch)
+
+
+@helper
+def hold_(job, batch, held, thread):
+    """Bring together a batch's rows unless they are those ``held``; return what is held then."""
+    if held != batch.start:
+        gather_(job, batch.start, batch.stop, thread.rows)
+    return batch.start
 
 
 @helper
@@ -255,28 +276,51 @@ def flushed_train_shares_(
     first = member == 0
     begun, end = shares.number * member // members, shares.number * (member + 1) // members
     bearing, alone = patience + START if first else 0, members == 1
-    done, n_stages = 0, 2 * job.n_layers - 1
-    for low in range(start, stop, batch_size):
+    done, top, held = 0, job.n_layers - 1, -1
+    x, x0 = inputs(job, 0, start, 0, thread.rows)
+    batch = Batch(start, start, x, x0, 1.0, rate, t)
+    n_batches = (stop - start + batch_size - 1) // batch_size
+    for number in range(n_batches + 1):  # one more ends the last
+        before, closing = batch, number == n_batches
+        low = start + number * batch_size
         high = min(low + batch_size, stop)
-        weight = batch_weight(job, low, high)
+        weight = 0.0 if closing else batch_weight(job, low, high)
         x, x0 = inputs(job, 0, low, high - low, thread.rows)
         t += 1
         batch = Batch(low, high, x, x0, weight if settings.mean else 1.0, rate, t)
-        for stage in range(n_stages):
-            prepare_(job, shares, stage, batch, thread)
+        for stage in range(1 if closing else 2 * top):
+            if stage == 0 and number > 0 and top > 1:
+                join_(shares, 2, before.stop - before.start, job.sizes[2], thread.delta)
+            elif stage > top + 1:
+                l = 2 * top + 2 - stage
+                join_(shares, l, high - low, job.sizes[l], thread.delta)
             while True:
+                taken, leaves = 0, False
                 for share in range(begun, end):
                     if begin(state, share, done):
+                        taken |= 1 << share
+                        value = 0.0
                         if done == 0:
                             load_share_(job, shares, share, params, slots)
-                        objective[done % 2 * shares.number + share] = work_(
-                            job, shares, share, stage, settings, batch, thread
-                        )  # fmt: skip
-                        if high == stop and stage == n_stages - 1:
+                        if stage > 0:
+                            value = work_(job, shares, share, stage, settings, batch, thread)
+                        elif number > 0:
+                            held = hold_(job, before, held, thread)
+                            value = end_(job, shares, share, settings, before, thread)
+                        objective[done % 2 * shares.number + share] = value
+                    else:
+                        leaves = not first  # the first thread has taken it over
+                if stage == 0 and not closing:
+                    held = hold_(job, batch, held, thread)
+                for share in range(begun, end):
+                    if taken >> share & 1:
+                        if closing:
                             save_share_(job, shares, share, params, slots)
+                        elif stage == 0:
+                            ascend_(job, shares, share, 0, batch)
                         count(state, FINISHED)
-                    elif not first:
-                        return  # the first thread has taken it over
+                if leaves:
+                    return
                 finished = (done + 1) * shares.number
                 if wait_for(state, FINISHED, finished, not first, 0 if alone else bearing):
                     break
