@@ -1,15 +1,17 @@
 """A dense layer, forward and backward: for a batch and a CSR row, against NumPy in float64."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import scipy.sparse
 
-from fastnn.kernels import dense
+from fastnn.kernels import dense, gemm
 from fastnn.kernels.jit import kernel
+from fastnn.kernels.narrow import is_narrow
 from fastnn.kernels.plan import NO_NUMBERS, Rows, borrow
-from fastnn.kernels.views import offset
+from fastnn.kernels.views import offset, pointer
 from fastnn.network import make_plan
 
 pytestmark = pytest.mark.kernel
@@ -35,6 +37,18 @@ def batch(n, n_in, n_out, x, params, z, delta, grads, below, guard, accumulate):
     own, given = offset(grads, guard), offset(delta, guard)
     dense.batch_gradient_(n, n_in, n_out, x, guard, n_in, given, own, True, accumulate)
     dense.batch_backward_(n, n_in, n_out, delta, guard, params, guard, below, guard, z, False)
+
+
+@kernel
+def descent(n, n_in, n_out, delta, W, x, below, gated, gW, guard, accumulate):
+    own, down = offset(gW, guard), offset(below, guard)
+    given, weights, inputs = offset(delta, 0), offset(W, 0), offset(x, 0)
+    gemm.descend_(n, n_in, n_out, given, weights, inputs, down, gated, own, accumulate)
+
+
+@kernel
+def narrow(n, x):
+    return is_narrow(n, pointer(x))
 
 
 @kernel
@@ -139,6 +153,31 @@ def test_batch(shape, n, accumulate, precision, rng):
     ]:
         expected = np.concatenate([part.ravel() for part in parts])
         np.testing.assert_allclose(found[guard:-guard], expected, **layer.tolerance)
+        np.testing.assert_array_equal(found[:guard], 77)
+        np.testing.assert_array_equal(found[-guard:], 77)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("accumulate", [True, False])
+@pytest.mark.parametrize(
+    ("n", "n_in"), [*itertools.product((1, 2, 9, 40), (1, 3, 7, 8, 15, 16, 17, 33, 100)), (2, 9000)]
+)
+@pytest.mark.parametrize("n_out", [1, 2, 3, 4])
+def test_narrow_layer_backward(n_out, n, n_in, accumulate, gated, precision, rng):
+    """Both products of a layer of few outputs, made in one pass over its inputs."""
+    if not narrow(n_out, np.empty(0, precision)):
+        pytest.skip(f"{n_out} numbers fill more than half a vector")
+    layer, guard = Layer(rng, n, n_in, n_out, precision), 3
+    sizes = n * n_in + 2 * guard, n_in * n_out + 2 * guard
+    below, gW = (np.full(size, 77, precision) for size in sizes)
+    gW[guard:-guard] = 1
+    descent(
+        n, n_in, n_out, layer.delta.ravel(), layer.W.ravel(), layer.X.ravel(), below, gated, gW,
+        guard, accumulate,
+    )  # fmt: skip
+    handed = np.where(layer.X > 0, layer.below, 0) if gated else layer.below
+    for found, expected in (below, handed), (gW, layer.gW + accumulate):
+        np.testing.assert_allclose(found[guard:-guard], expected.ravel(), **layer.tolerance)
         np.testing.assert_array_equal(found[:guard], 77)
         np.testing.assert_array_equal(found[-guard:], 77)
 

@@ -91,11 +91,16 @@ def batch_gradient_(batch, n_in, n_out, x, x0, count, delta, grads, biases, accu
     """
     gemm_tn_(count, n_out, batch, x, x0, n_in, delta, 0, n_out, grads, 0, n_out, accumulate)
     if biases:
-        gb = offset(grads, count * n_out)
-        if accumulate:
-            column_sums_(batch, n_out, delta, gb, gb)
-        else:
-            column_sums_(batch, n_out, delta, None, gb)
+        bias_gradient_(batch, n_out, delta, offset(grads, count * n_out), accumulate)
+
+
+@helper
+def bias_gradient_(batch, n_out, delta, gb, accumulate):
+    """Write the column sums of ``delta`` (batch, n_out) to ``gb``, or add them."""
+    if accumulate:
+        column_sums_(batch, n_out, delta, gb, gb)
+    else:
+        column_sums_(batch, n_out, delta, None, gb)
 
 
 @helper

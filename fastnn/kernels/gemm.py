@@ -19,7 +19,7 @@ from typing import Any
 
 from fastnn.kernels.apart import apart
 from fastnn.kernels.jit import JIT, helper
-from fastnn.kernels.narrow import combine_narrow_, dots_narrow_, interleave_, is_narrow, separate_
+from fastnn.kernels.narrow import descend_narrow_, dots_narrow_, interleave_, is_narrow, separate_
 from fastnn.kernels.panels import (
     BLOCK_DEPTH,
     BLOCK_ROW,
@@ -124,8 +124,6 @@ def _product_vectors_(
         _narrow_product_(m, n, k, a, a_row, b, ldb, turned, c, start, lds, gate, least)
     elif narrow and a_row == 1 and lds == n and not turned and not gated:
         _narrow_gradient_(m, n, k, a, a_column, b, c, start)
-    elif turned and a_column == 1 and ldb == k and is_narrow(k, c) and k > 0 and not begin:
-        _narrow_combination_(m, n, k, a, a_row, b, c, ldc, gate)
     elif (
         a_row == 1 and a_column % SCATTERED == 0 and k > 0 and m >= OFTEN and n >= WIDE
         and not gated
@@ -253,18 +251,25 @@ def _narrow_gradient_(m, n, k, a, lda, b, c, start):
         interleave_(n, size, scratch, long, offset(c, i * n), shifted(start, i * n))
 
 
-@helper
-def _narrow_combination_(m, n, k, a, lda, b, c, ldc, gate):
-    """Write ``C = A B^T`` for a B of few columns, and 0 where not ``gate > 0``."""
-    _, columns, _, depth = tile_shape(c)
-    scratch = panel_buffer(c)
-    long = columns * depth // k
-    for j in range(0, n, long):
-        size = min(long, n - j)
-        separate_(k, size, offset(b, j * k), scratch, long)
-        combine_narrow_(
-            k, m, size, a, lda, scratch, long, offset(c, j), ldc, shifted(gate, j)
+def _descend_vectors_(rows, width, n, delta, W, x, below, gated, gW, accumulate):
+    """Do both products of a layer of few outputs, `is_narrow`, in one pass over its inputs.
+
+    Write ``x^T delta`` to gW (width, n), or add it, and ``delta W^T`` (rows, width) to ``below``,
+    0 where not ``x > 0`` if ``gated``; they are `pointer`s to matrices without gaps.
+    """
+    _, columns, _, depth = tile_shape(x)
+    scratch = panel_buffer(x)
+    long = columns * depth // (2 * n)
+    sums = offset(scratch, n * long)
+    for j in range(0, width, long):
+        size = min(long, width - j)
+        separate_(n, size, offset(W, j * n), scratch, long)
+        descend_narrow_(
+            n, rows, size, delta, scratch, long, offset(below, j), width, offset(x, j),
+            1 if gated else 0, sums,
         )  # fmt: skip
+        own = offset(gW, j * n)
+        interleave_(n, size, sums, long, own, only_if(accumulate, own))
 
 
 @helper
@@ -286,3 +291,19 @@ def product_loops_(
 
 #: Without the JIT there are no vectors.
 product_: Any = apart(_product_vectors_) if JIT else product_loops_
+
+
+def _descend_loops_(rows, width, n, delta, W, x, below, gated, gW, accumulate):
+    """Do the same as two products."""
+    product_loops_(
+        width, n, rows, x, 0, 1, width, delta, 0, n, False, gW, 0, n, gW, 0, n, accumulate,
+        gW, False, -math.inf,
+    )  # fmt: skip
+    product_loops_(
+        rows, width, n, delta, 0, n, 1, W, 0, n, True, below, 0, width, below, 0, width, False,
+        x, gated, -math.inf,
+    )  # fmt: skip
+
+
+#: Both products backward of a layer of few outputs, in one pass.
+descend_: Any = apart(_descend_vectors_) if JIT else _descend_loops_

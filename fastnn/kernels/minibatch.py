@@ -9,6 +9,7 @@ from fastnn.kernels.losses import identity_link_, link_
 from fastnn.kernels.network import (
     MOST,
     are_finite,
+    backward_,
     chunk_rows,
     complete_delta_,
     evaluate_,
@@ -164,24 +165,25 @@ def train_batch_(
         gather_(job, first, last, work.a)
         forward_(job, params, first, last, work)
         loss += evaluate_(job, first, last, 1 / divisor, work, work.delta)
+        if not by_layers:
+            backward_(job, params, first, last, work, grads, accumulate)
+            accumulate = True
+            continue
         for down in range(job.n_layers):
             l = job.n_layers - 1 - down
             n_in, n_out, w0 = job.sizes[l], job.sizes[l + 1], job.weights[l]
             hand_down_(job, params, last - first, work, l)
-            whole = not by_layers or (l == 0 and job.sparse)
+            whole = l == 0 and job.sparse
             rows = n_in if whole else min(max(AT_ONCE // n_out, LEAST), n_in)
-            own = grads if by_layers else offset(grads, w0)
             for i in range(0, n_in, rows):
                 count = min(rows, n_in - i)
-                layer_gradient_(job, first, last, work, l, i, count, own, accumulate)
-                if by_layers:
-                    size = job.biases[l] - w0 + n_out if i + count == n_in else (i + count) * n_out
-                    penalties += step_range_(
-                        params, rule, rate, l2, t, n, w0 + i * n_out, size - i * n_out,
-                        count * n_out, own, slots,
-                    )  # fmt: skip
+                layer_gradient_(job, first, last, work, l, i, count, grads, accumulate)
+                size = job.biases[l] - w0 + n_out if i + count == n_in else (i + count) * n_out
+                penalties += step_range_(
+                    params, rule, rate, l2, t, n, w0 + i * n_out, size - i * n_out,
+                    count * n_out, grads, slots,
+                )  # fmt: skip
             complete_delta_(job, first, last, work, l)
-        accumulate = True
     return loss, penalties
 
 

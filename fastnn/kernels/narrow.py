@@ -4,11 +4,9 @@ The register tile would leave most lanes idle.  Here vectors run along the sums 
 (i, j) of C is the dot product of row i of A and row j of B's transpose.  As many entries as a
 vector has lanes are under way at once, and their lanes are added up together.
 
-Where the narrow matrix is B's transpose, as when a delta is handed down, its rows stay in registers
-while those of A and C pass by.
-
-The gradient of such weights is computed as its transpose, whose rows are long.  `interleave_`
-brings it into place, and `separate_` makes the transpose of the weights.
+Where a delta is handed down, the rows of the weights' transpose stay in registers while those of
+the activations pass by, and so do the sums of the transpose of the weights' gradient.
+`interleave_` brings that into place, and `separate_` makes the transpose of the weights.
 """
 
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastnn.kernels.jit import intrinsic, types
+from fastnn.kernels.jit import JIT, intrinsic, types
 from fastnn.kernels.simd import host_shape
 from fastnn.kernels.vector_function import VectorFunction
 
@@ -165,44 +163,56 @@ def _dots(f: VectorFunction, n: int) -> None:
     b.ret_void()
 
 
-#: Vectors of each row of the narrow matrix that `_combine` holds in registers.
-_HELD = 4
+def _held(n: int) -> int:
+    """Return the vectors of each of ``n`` rows that `_descend` holds, and sums: 16 in all."""
+    return max(1, 4 // n)
 
 
-def _combine(f: VectorFunction, n: int) -> None:
-    """Emit ``c[i, j] = sum_p a[i, p] b[p, j]`` for ``n`` sums, 0 where not ``gate[i, j] > 0``.
+def _descend(f: VectorFunction, n: int) -> None:
+    """Emit ``c[i, j] = sum_p a[i, p] b[p, j]`` and ``out[p, j] = sum_i a[i, p] x[i, j]``, p < n.
 
-    A null gate counts as positive; ``gate`` has the strides of ``c``.
+    Where ``gated`` is not 0, c is 0 where not ``x[i, j] > 0``.  A's rows have no gaps; x has the
+    strides of c, and out those of b.
     """
     b, arg, emit = f.builder, f.args, f.emit
-    given = f.present(arg["gate"])
+    gated = b.icmp_signed("!=", arg["gated"], _I64(0))
 
     def block(column: Any, vectors: int, mask: Any = None) -> None:
         places = [b.add(column, _I64(v * emit.lanes)) for v in range(vectors)]
-        right = [
+        weights = [
             [emit.load(f.at(arg["b"], b.mul(_I64(p), arg["b_row"]), at), mask) for at in places]
             for p in range(n)
         ]
 
         def row(_: Any, state: list) -> list:
-            a, c, gate = state
+            a, c, x, *sums = state
             left = [emit.spread(b.load(f.at(a, _I64(p)))) for p in range(n)]
-            totals = [b.fmul(left[0], x) for x in right[0]]
-            for x, weights in zip(left[1:], right[1:], strict=True):
-                totals = [emit.multiply_add(x, *y) for y in zip(weights, totals, strict=True)]
+            given = [emit.load(f.at(x, at), mask) for at in places]
+            totals = [b.fmul(left[0], w) for w in weights[0]]
+            for p in range(1, n):
+                totals = [
+                    emit.multiply_add(left[p], *y) for y in zip(weights[p], totals, strict=True)
+                ]
+            sums = [
+                emit.multiply_add(left[p], given[v], sums[p * vectors + v])
+                for p in range(n)
+                for v in range(vectors)
+            ]
 
-            def gated() -> list:
-                gates = [emit.load(f.at(gate, at), mask) for at in places]
-                positive = [b.fcmp_ordered(">", value, emit.zero) for value in gates]
-                return [b.select(*x, emit.zero) for x in zip(positive, totals, strict=True)]
+            def positive() -> list:
+                kept = [b.fcmp_ordered(">", value, emit.zero) for value in given]
+                return [b.select(*y, emit.zero) for y in zip(kept, totals, strict=True)]
 
-            for total, at in zip(f.choose_all(given, gated, totals), places, strict=True):
+            for total, at in zip(f.choose_all(gated, positive, totals), places, strict=True):
                 emit.store(total, f.at(c, at), mask)
-            return [
-                f.at(a, arg["a_row"]), f.at(c, arg["c_row"]), f.at(gate, arg["c_row"])
-            ]  # fmt: skip
+            return [f.at(a, _I64(n)), f.at(c, arg["c_row"]), f.at(x, arg["c_row"]), *sums]
 
-        f.loop(_I64(0), arg["rows"], 1, [arg["a"], arg["c"], arg["gate"]], row)
+        state = [arg["a"], arg["c"], arg["x"], *[emit.zero] * (n * vectors)]
+        sums = f.loop(_I64(0), arg["rows"], 1, state, row)[4:]
+        for p in range(n):
+            for v, at in enumerate(places):
+                place = f.at(arg["out"], b.mul(_I64(p), arg["b_row"]), at)
+                emit.store(sums[p * vectors + v], place, mask)
 
     def step(vectors: int, stop: Any) -> Any:
         def whole(at: Any, _: list) -> list:
@@ -211,14 +221,15 @@ def _combine(f: VectorFunction, n: int) -> None:
 
         return f.loop(_I64(0), stop, vectors * emit.lanes, [], whole)[0]
 
-    held, width = _I64(_HELD * emit.lanes), arg["width"]
+    vectors = _held(n)
+    held, width = _I64(vectors * emit.lanes), arg["width"]
     with b.if_else(b.icmp_signed("<=", held, width)) as (wide, slim):
         with wide:
-            column = step(_HELD, width)
+            column = step(vectors, width)
             with b.if_then(b.icmp_signed("<", column, width)):
-                block(b.sub(width, held), _HELD)  # some columns once more
+                block(b.sub(width, held), vectors)  # some columns once more
         with slim:
-            column = step(1, width)
+            column = step(1, width) if vectors > 1 else _I64(0)
             rest = b.sub(width, column)
             with b.if_then(b.icmp_signed(">", rest, _I64(0))):
                 block(column, 1, emit.first(rest))
@@ -308,15 +319,23 @@ def _codegen(emit_body: Callable, arguments: str) -> Callable:
     return codegen
 
 
-@intrinsic
-def is_narrow(typing: Any, n: Any, like: Any) -> Any:
-    """Return whether a matrix of ``n`` columns is narrow."""
+if JIT:
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        most = _narrow(host_shape(context).width * 8 // like.dtype.bitwidth)
-        return builder.icmp_signed("<=", args[0], _I64(most))
+    @intrinsic
+    def is_narrow(typing: Any, n: Any, like: Any) -> Any:
+        """Return whether a matrix of ``n`` columns is narrow."""
 
-    return types.boolean(types.intp, like), codegen
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            most = _narrow(host_shape(context).width * 8 // like.dtype.bitwidth)
+            return builder.icmp_signed("<=", args[0], _I64(most))
+
+        return types.boolean(types.intp, like), codegen
+
+else:
+
+    def is_narrow(n: int, like: Any) -> bool:
+        """Return whether a matrix of ``n`` columns is narrow."""
+        return n <= NARROW
 
 
 @intrinsic
@@ -333,13 +352,13 @@ def dots_narrow_(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def combine_narrow_(  # type: ignore[no-untyped-def]
-    typing, n, rows, width, a, a_row, b, b_row, c, c_row, gate
+def descend_narrow_(  # type: ignore[no-untyped-def]
+    typing, n, rows, width, a, b, b_row, c, c_row, x, gated, out
 ) -> Any:  # fmt: skip
-    """Write ``C = A B`` for a B of ``n`` rows, and 0 where not ``gate > 0``, as of `_combine`."""
+    """Write ``C = A B`` for a B of ``n`` rows, gated by X, and ``out = A^T X``: `_descend`."""
     m = types.intp
-    signature = types.void(m, m, m, a, m, b, m, c, m, gate)
-    return signature, _codegen(_combine, "rows width a a_row b b_row c c_row gate")
+    signature = types.void(m, m, m, a, b, m, c, m, x, m, out)
+    return signature, _codegen(_descend, "rows width a b b_row c c_row x gated out")
 
 
 @intrinsic

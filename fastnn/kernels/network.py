@@ -18,6 +18,7 @@ from fastnn.kernels.dense import (
     batch_backward_,
     batch_forward_,
     batch_gradient_,
+    bias_gradient_,
     sparse_forward_,
     sparse_gradient_,
 )
@@ -29,8 +30,10 @@ from fastnn.kernels.dropout import (
 )
 from fastnn.kernels.faults import faults
 from fastnn.kernels.gather import gather_rows_
+from fastnn.kernels.gemm import descend_
 from fastnn.kernels.jit import helper
 from fastnn.kernels.losses import loss_
+from fastnn.kernels.narrow import is_narrow
 from fastnn.kernels.plan import row_number, row_weight
 from fastnn.kernels.views import aligned, constant, matrix, offset, vector
 
@@ -255,6 +258,22 @@ def hand_down_(job, params, batch, work, l):
 
 
 @helper
+def descend_layer_(job, params, start, stop, work, l, grads, accumulate):
+    """Do what `layer_gradient_` does for all of layer ``l``, and `hand_down_`."""
+    n_in, n_out, batch = job.sizes[l], job.sizes[l + 1], stop - start
+    if l > 0 and is_narrow(n_out, params):
+        below, delta = batch * job.units[l], offset(work.delta, batch * job.units[l + 1])
+        descend_(
+            batch, n_in, n_out, delta, offset(params, job.weights[l]), offset(work.a, below),
+            offset(work.delta, below), is_rectified(job, l - 1), grads, accumulate,
+        )  # fmt: skip
+        bias_gradient_(batch, n_out, delta, offset(grads, n_in * n_out), accumulate)
+    else:
+        layer_gradient_(job, start, stop, work, l, 0, n_in, grads, accumulate)
+        hand_down_(job, params, batch, work, l)
+
+
+@helper
 def complete_delta_(job, start, stop, work, l):
     """Multiply what layer ``l`` has handed down by the derivative of the activation below."""
     if l > 0 and not is_rectified(job, l - 1):
@@ -273,8 +292,7 @@ def backward_(job, params, start, stop, work, grads, accumulate):
     for down in range(job.n_layers):
         l = job.n_layers - 1 - down
         own = offset(grads, job.weights[l])
-        layer_gradient_(job, start, stop, work, l, 0, job.sizes[l], own, accumulate)
-        hand_down_(job, params, stop - start, work, l)
+        descend_layer_(job, params, start, stop, work, l, own, accumulate)
         complete_delta_(job, start, stop, work, l)
 
 

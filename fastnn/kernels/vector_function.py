@@ -15,7 +15,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 #: pointers, ``indices`` to int32, ``order`` and places to int64.
 _INTEGERS = (
     "count", "width", "n", "label", "rows", "columns", "blocks", "k",
-    "a_row", "a_column", "b_row", "c_row", "start_row",
+    "a_row", "a_column", "b_row", "c_row", "start_row", "gated",
 )  # fmt: skip
 _NUMBERS = (
     "keep", "factor", "change", "own", "mean", "amount", "floor",
