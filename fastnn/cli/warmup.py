@@ -64,6 +64,7 @@ def _use_everything(dtype: str) -> None:
     net.fit(X, y, batch_size=1)
     net.fit(X, y, batch_size=2, optimizer="adam", validation_data=(X, y))
     net.step(X[0], 0)
+    fastnn.Network([3, 2, 1], dtype=dtype, random_state=0).fit(X, X[:, :1], batch_size=2)
     _share_batches(dtype)
     _use_tables(dtype)
     fastnn.explain(net, X[0], y[0])

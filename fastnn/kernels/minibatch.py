@@ -195,8 +195,8 @@ def train_each_batch_(
     """Do what `train_batches_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
     at_once = chunk_rows(job, params.itemsize, batch_size)
-    memory = np.empty(workspace_size(job, at_once), params.dtype)
-    work = workspace(job, at_once, memory)
+    memory = np.empty(workspace_size(job, at_once, True), params.dtype)
+    work = workspace(job, at_once, memory, True)
     # Borrowed, so that their references are not counted at every call.
     own = borrowed_rule(rule)
     flat, gradient = vector(params, 0, params.size), vector(grads, 0, grads.size)
@@ -269,8 +269,8 @@ def score_(plan, params, rows, targets, order, start, stop, linked, out, totals)
     job = borrow(plan, rows, targets, order)
     n_out = plan.sizes[-1]
     at_once = min(stop - start, MOST)
-    memory = np.empty(workspace_size(job, at_once), params.dtype)
-    work = workspace(job, at_once, memory)
+    memory = np.empty(workspace_size(job, at_once, False), params.dtype)
+    work = workspace(job, at_once, memory, False)
     predictions = pointer(out)
     fine = True
     for first in range(start, stop, at_once):

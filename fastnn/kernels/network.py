@@ -82,19 +82,23 @@ def chunk_rows(job, itemsize, n):
 
 
 @helper
-def workspace_size(job, rows):
+def workspace_size(job, rows, backward):
     """Return the numbers that `workspace` divides."""
     units = lines(rows * job.units[job.n_layers + 1])
-    return 3 * units + lines(rows * job.n_targets) + LINE
+    return (3 if backward else 2) * units + lines(rows * job.n_targets) + LINE
 
 
 @helper
-def workspace(job, rows, memory):
-    """Return the `Workspace` in an array of `workspace_size` numbers."""
+def workspace(job, rows, memory, backward):
+    """Return the `Workspace` in an array of `workspace_size` numbers; not ``backward``, no delta.
+
+    Then ``delta`` is ``a``.
+    """
+    units = lines(rows * job.units[job.n_layers + 1])
     z = aligned(memory)
-    a = offset(z, lines(rows * job.units[job.n_layers + 1]))
-    delta = offset(a, lines(rows * job.units[job.n_layers + 1]))
-    y = offset(delta, lines(rows * job.units[job.n_layers + 1]))
+    a = offset(z, units)
+    delta = offset(a, units if backward else 0)
+    y = offset(delta, units)
     return Workspace(rows, z, a, delta, y)
 
 

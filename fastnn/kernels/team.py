@@ -142,9 +142,9 @@ def flushed_train_parts_(
     parts, n = grads.shape
     own = member > 0
     at_once = chunk_rows(job, params.itemsize, batch_size // parts + FEW)
-    memory = np.empty(workspace_size(job, at_once), params.dtype)
+    memory = np.empty(workspace_size(job, at_once, True), params.dtype)
     block = np.empty(BLOCK, params.dtype)
-    work = workspace(job, at_once, memory)
+    work = workspace(job, at_once, memory, True)
     first_copy, gradients = pointer(params), pointer(grads)
     moments, settings = vector(slots, 0, slots.size), borrowed_rule(rule)
     flat, total, losses = first_copy, pointer(block), pointer(values)
