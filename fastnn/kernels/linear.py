@@ -204,9 +204,9 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
                     average_a += average_b * scale / number
         bias = step.bias
         if grouped:
-            step = walk_groups_(rule.loss, X, rule, block, n, count, step, V, A, averaging)
+            step = walk_groups_(X, rule, block, n, count, step, V, A, averaging)
         elif beside:
-            step = walk_beside_(rule.loss, X, rule, block, count, step, V, A, averaging)
+            step = walk_beside_(X, rule, block, count, step, V, A, averaging)
         else:
             step, squares, absolutes, cost = walk_each_(
                 X, rule, block, n, count, stop, step, V, A, averaging, q, squares, absolutes

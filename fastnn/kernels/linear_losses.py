@@ -302,6 +302,21 @@ loss_slope = dispatch(
     __name__,
 )
 
+_LOG_LOSS, _HINGE, _SQUARED_ERROR = (CODES[name] for name in ("log_loss", "hinge", "squared_error"))
+
+
+@scalar
+def near_slope(code, z, y, epsilon):
+    """Return `loss_slope`, whose call the usual losses need not make: they are in the caller."""
+    if code == _LOG_LOSS:
+        return log_loss_slope(z, y, epsilon)
+    if code == _HINGE:
+        return hinge_slope(z, y, epsilon)
+    if code == _SQUARED_ERROR:
+        return squared_error_slope(z, y, epsilon)
+    return loss_slope(code, z, y, epsilon)
+
+
 #: ``loss_sum(code, n, z, y, epsilon)`` returns the sum of the losses of n scores.
 loss_sum = dispatch(
     "loss_sum",

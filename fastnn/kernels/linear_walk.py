@@ -6,11 +6,10 @@ between one row and the next.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastnn.kernels.jit import helper, scalar
-from fastnn.kernels.linear_losses import TABLE, loss_slope
+from fastnn.kernels.jit import helper
+from fastnn.kernels.linear_losses import near_slope
 from fastnn.kernels.linear_row import (
     prefetch_ahead_,
     row_add_,
@@ -23,7 +22,6 @@ from fastnn.kernels.linear_row import (
 from fastnn.kernels.linear_rule import PA1, limited_slope, scheduled_rate
 from fastnn.kernels.row_pass import GROUP, PAIRS, add_row_, pass_
 from fastnn.kernels.simd import prefetch_
-from fastnn.kernels.table import dispatch
 from fastnn.kernels.views import constant, offset
 
 #: The most rows of a block.
@@ -162,77 +160,43 @@ class Step(NamedTuple):
     bias: float
 
 
-def _of_one(slope: Callable, name: str) -> Callable:
-    """Return a loss's slope as `loss_slope` has it, with a code that it need not look at."""
+@helper
+def walk_beside_(X, rule, block, count, step, V, A, averaging):
+    """Take the steps on dense rows, a pass over each beside the loss of the row before.
 
-    def own_slope(code, z, y, epsilon):  # type: ignore[no-untyped-def]
-        return slope(z, y, epsilon)
-
-    own_slope.__name__ = own_slope.__qualname__ = f"own_{name}_slope"  # Numba links by name
-    return scalar(own_slope)
-
-
-def walks_of(name: str, arguments: str, make: Callable) -> Any:
-    """Return ``name(code, arguments)``, which runs the function made for the slope of a loss.
-
-    ``make(slope, name)`` makes it of a function like `loss_slope`, and gives it the name.
+    Return the `Step` to go on with.
     """
-    # The slope is part of the loop for these; each takes 0.3 s to compile, and others a call a row.
-    own = {
-        loss: make(_of_one(TABLE[loss].slope, loss), f"{name}{loss}_")
-        for loss in ("log_loss", "hinge", "squared_error")
-    }
-    any_loss = make(loss_slope, f"{name}any_loss_")
-    rows = [{"walk": own.get(loss, any_loss)} for loss in TABLE]
-    return dispatch(name, arguments, f"return {{walk}}({arguments})", rows, __name__)
-
-
-def _walk_beside(slope: Callable, name: str) -> Callable:
-    """Return the function that takes steps on dense rows against a slope like `loss_slope`."""
-
-    def walk(X, rule, block, count, step, V, A, averaging):  # type: ignore[no-untyped-def]
-        z, factor, past, bias = step.z, step.factor, step.past, step.bias
-        epsilon = constant(rule.epsilon, z)
-        intercept_rate = rule.intercept_rate if rule.fit_intercept else 0.0
-        rise = constant(intercept_rate, z)
-        limited = rule.schedule >= PA1 or rule.clip < math.inf
-        d, ahead = X.d, rows_ahead(X)
-        x = offset(X.dense, block.places[0])
-        for k in range(count):
-            following = offset(X.dense, block.places[k + 1])
-            later = offset(X.dense, block.places[k + 1 + ahead])
-            # So that the CPU knows by then in which page the row lies.
-            prefetch_(X.dense, block.places[k + 1 + ahead + AHEAD_LEAST])
-            score, overlap, square = pass_(d, factor, past, x, following, later, V)
-            block.scores[k] = z
-            g = slope(rule.loss, z, block.targets[k], epsilon)
-            if limited:
-                size = float(block.sizes[k])
-                places = offset(block.scores, k), offset(block.targets, k)
-                g = limited_slope(rule, g, places[0], places[1], epsilon, size)
-            block.slopes[k] = g
-            block.sizes[k + 1] = square
-            factor = g * block.gains[k]
-            rate = block.rates[k]
-            # All but one product of the next score is there before the slope.
-            near = block.scales[k] * score + constant(bias, z)
-            z = near - g * (constant(rate, z) * (overlap + rise))
-            bias -= float(g) * (rate * intercept_rate)
-            if averaging:
-                add_row_(d, block.averages[k] * factor, x, A)
-            past, x = x, following
-        return Step(z, factor, past, bias)
-
-    walk.__name__ = walk.__qualname__ = name  # Numba links by name
-    return helper(walk)
-
-
-#: ``walk_beside_(code, X, rule, block, count, step, V, A, averaging)`` takes the steps of a loss on
-#: dense rows, a pass over each beside the loss of the row before; it returns the `Step` to go on
-#: with.
-walk_beside_ = walks_of(
-    "walk_beside_", "X, rule, block, count, step, V, A, averaging", _walk_beside
-)
+    z, factor, past, bias = step.z, step.factor, step.past, step.bias
+    epsilon = constant(rule.epsilon, z)
+    intercept_rate = rule.intercept_rate if rule.fit_intercept else 0.0
+    rise = constant(intercept_rate, z)
+    limited = rule.schedule >= PA1 or rule.clip < math.inf
+    d, ahead = X.d, rows_ahead(X)
+    x = offset(X.dense, block.places[0])
+    for k in range(count):
+        following = offset(X.dense, block.places[k + 1])
+        later = offset(X.dense, block.places[k + 1 + ahead])
+        # So that the CPU knows by then in which page the row lies.
+        prefetch_(X.dense, block.places[k + 1 + ahead + AHEAD_LEAST])
+        score, overlap, square = pass_(d, factor, past, x, following, later, V)
+        block.scores[k] = z
+        g = near_slope(rule.loss, z, block.targets[k], epsilon)
+        if limited:
+            size = float(block.sizes[k])
+            places = offset(block.scores, k), offset(block.targets, k)
+            g = limited_slope(rule, g, places[0], places[1], epsilon, size)
+        block.slopes[k] = g
+        block.sizes[k + 1] = square
+        factor = g * block.gains[k]
+        rate = block.rates[k]
+        # All but one product of the next score is there before the slope.
+        near = block.scales[k] * score + constant(bias, z)
+        z = near - g * (constant(rate, z) * (overlap + rise))
+        bias -= float(g) * (rate * intercept_rate)
+        if averaging:
+            add_row_(d, block.averages[k] * factor, x, A)
+        past, x = x, following
+    return Step(z, factor, past, bias)
 
 
 @helper
@@ -254,7 +218,7 @@ def walk_each_(
         prefetch_ahead_(X, n, stop)
         penalty += (1 - rule.l1_ratio) * 0.5 * squares + rule.l1_ratio * absolutes
         block.scores[k] = z
-        g = loss_slope(rule.loss, z, block.targets[k], epsilon)
+        g = near_slope(rule.loss, z, block.targets[k], epsilon)
         if limited:
             size = float(row_squares(X, i, z))
             places = offset(block.scores, k), offset(block.targets, k)
