@@ -69,8 +69,8 @@ def _integers(rounds, a, b, c, d, e, f, g, h):
 def _sum(x, passes):
     total = x.dtype.type(0)
     for _ in range(passes):
-        for value in x:
-            total += value
+        for i in range(x.size):  # an iterator would add one number after another
+            total += x[i]
     return total
 
 
