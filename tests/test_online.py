@@ -269,11 +269,12 @@ def test_calls_leave_no_memory_behind(target):
         references = sys.getrefcount(x)
         tracemalloc.start()
         try:
-            first = memory_after(call, 100)
-            second = memory_after(call, 1000)
+            held = [memory_after(call, 1000) for _ in range(4)]
         finally:
             tracemalloc.stop()
-        assert second - first < 1000, "a byte a call"
+        # What leaks grows in every thousand calls; what Python and the other tests' threads
+        # take at a moment of their own does not.
+        assert min(np.diff(held)) < 1000, f"a byte a call: {held}"
         assert sys.getrefcount(x) == references
     assert len(model.loss_curve_) == 3
 
