@@ -1,14 +1,13 @@
 """One row at a time: the same steps as those of whole tables, and no memory left behind."""
 
 import copy
-import gc
 import pickle
 import sys
 import threading
-import tracemalloc
 
 import numpy as np
 import pytest
+from leaks import leaked
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -245,14 +244,6 @@ def test_partial_fit_on_no_row_before_is_not_needed():
     assert model.score(X, MANY) > 0.85
 
 
-def memory_after(call, calls):
-    """Return how much memory Python's allocators hold after some calls."""
-    for _ in range(calls):
-        call()
-    gc.collect()
-    return tracemalloc.get_traced_memory()[0]
-
-
 @pytest.mark.skipif(not JIT, reason="Python's own frames come and go")
 @pytest.mark.parametrize("target", ["multiclass", "number"])
 def test_calls_leave_no_memory_behind(target):
@@ -267,14 +258,7 @@ def test_calls_leave_no_memory_behind(target):
     for call in calls:
         call()
         references = sys.getrefcount(x)
-        tracemalloc.start()
-        try:
-            held = [memory_after(call, 1000) for _ in range(4)]
-        finally:
-            tracemalloc.stop()
-        # What leaks grows in every thousand calls; what Python and the other tests' threads
-        # take at a moment of their own does not.
-        assert min(np.diff(held)) < 1000, f"a byte a call: {held}"
+        assert leaked(call) < 1000, "a byte a call"
         assert sys.getrefcount(x) == references
     assert len(model.loss_curve_) == 3
 

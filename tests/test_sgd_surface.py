@@ -1,13 +1,13 @@
 """What is particular to SGD among scikit-learn's tools; test_ecosystem has the rest."""
 
 import pickle
-import tracemalloc
 
 import joblib
 import numpy as np
 import pytest
 import sklearn
 import sklearn.linear_model as reference
+from leaks import leaked
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -130,21 +130,12 @@ def test_learn_one_leaves_no_memory_behind(name):
     model = make(fastnn, name, loss="log_loss" if name == "SGDClassifier" else "huber")
     model.partial_fit(X, y, **({"classes": [False, True]} if name == "SGDClassifier" else {}))
 
-    def learn(times):
-        for i in range(times):
-            model.learn_one(X[i % 80], y[i % 80])
-            model.predict_one(X[i % 80])
+    def learn():
+        model.learn_one(X[0], y[0])
+        model.predict_one(X[0])
 
-    learn(500)
-    tracemalloc.start()
-    try:
-        learn(100)
-        before, _ = tracemalloc.get_traced_memory()
-        learn(3000)
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < 2000
+    learn()
+    assert leaked(learn) < 1000
 
 
 @pytest.mark.parametrize("missing", ["index", "order"])
