@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 #: Rows after which a copy is due; parameters of which there may be one after every epoch.
-_ROWS, FEW = 1024, 1 << 16
+_ROWS, _FEW = 1024, 1 << 16
 
 
 def all_finite(values: np.ndarray) -> bool:
@@ -35,11 +35,15 @@ class LastFinite:
         self._t = state.t
         self._rows = 0
 
+    def keeps_each(self, rows: int) -> bool:
+        """Return whether every call of `keep` with so many rows takes a copy."""
+        return rows >= _ROWS or self._parameters.size <= _FEW
+
     def keep(self, rows: int) -> None:
         """Take a copy, if one is due ``rows`` after the last call."""
         parameters, state = self._parameters, self.state
         self._rows += rows
-        if self._rows >= _ROWS or parameters.size <= FEW:
+        if self.keeps_each(self._rows):
             for copy, live in zip(self._copies, (parameters, state.slots), strict=True):
                 copy[:] = live
             self._t, self._rows = state.t, 0

@@ -12,7 +12,7 @@ import math
 import numbers
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 
@@ -207,6 +207,11 @@ def count_shares(team: Team | None, plan: Plan, rule: Rule, batch_size: int) -> 
     return _SHARES if team is not None and able and enough and fewer else 1
 
 
+def is_shared(team: Team | None, plan: Plan, rule: Rule, n: int, batch_size: int) -> bool:
+    """Return whether the units are shared in a call for ``n`` rows."""
+    return n >= _SHARED_BATCHES * batch_size and count_shares(team, plan, rule, batch_size) > 1
+
+
 def train_batches(
     team: Team | None,
     plan: Plan,
@@ -232,10 +237,9 @@ def train_batches(
     """
     parts = len(gradient)
     data = plan, parameters, rows, targets, order, start, stop, batch_size
-    several = normaliser == 0 and stop - start >= _SHARED_BATCHES * batch_size
-    if team is not None and several and count_shares(team, plan, rule, batch_size) > 1:
-        members, room = _room_of_shares(team, plan, parameters, stop - start, batch_size, slots)
-        team.run(train_shares_, members, _SHARES, *data, rule, rate, slots, t, *room, totals)
+    whole = normaliser == 0
+    if team is not None and whole and is_shared(team, plan, rule, stop - start, batch_size):
+        train_shares(team, *data, rule, [rate], 0, slots, t, totals[None])
     elif team is not None and parts > 1:
         members, room = _room_of_parts(team, parts, parameters, stop - start, batch_size)
         team.run(
@@ -244,6 +248,36 @@ def train_batches(
         )  # fmt: skip
     else:
         train_batches_(*data, normaliser, rule, rate, gradient[0], slots, t, steps, totals)
+
+
+def train_shares(
+    team: Team,
+    plan: Plan,
+    parameters: np.ndarray,
+    rows: Any,
+    targets: Any,
+    order: np.ndarray,
+    start: int,
+    stop: int,
+    batch_size: int,
+    rule: Rule,
+    rates: Sequence[float],
+    apart: int,
+    slots: np.ndarray,
+    t: int,
+    totals: np.ndarray,
+) -> None:
+    """Train an epoch at each of the ``rates`` on batches whose units are shared.
+
+    Each is on rows ``apart`` places further in the order than the one before, and has a row of
+    ``totals``.
+    """
+    n = (stop - start) * len(rates)
+    members, room = _room_of_shares(team, plan, parameters, n, batch_size, slots)
+    team.run(
+        train_shares_, members, _SHARES, plan, parameters, rows, targets, order, start, stop,
+        batch_size, rule, np.array(rates, dtype=np.float64), apart, slots, t, *room, totals,
+    )  # fmt: skip
 
 
 def _room_of_parts(

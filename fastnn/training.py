@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import DivergenceWarning
-from fastnn.finite import FEW, LastFinite, all_finite
+from fastnn.finite import LastFinite, all_finite
 from fastnn.inputs import check_finite
 from fastnn.kernels import optimizers
 from fastnn.kernels.jit import CompileTimer
@@ -23,11 +23,19 @@ from fastnn.kernels.plan import Plan, Rows, Rule, Targets
 from fastnn.kernels.sgd import train_samples_
 from fastnn.memory import aligned_empty
 from fastnn.orders import NATURAL_ORDER, STORED, Ahead, Order, draw_order, part_of
-from fastnn.parallel import Team, checkpoint, count_parts, count_shares, team_of, train_batches
+from fastnn.parallel import (
+    Team,
+    checkpoint,
+    count_parts,
+    count_shares,
+    is_shared,
+    team_of,
+    train_batches,
+)
 from fastnn.replicas import BLOCK_ROWS, Replicas
 from fastnn.rules import OptimizerState, make_rule
 from fastnn.schedules import Adaptive, Schedule
-from fastnn.together import AHEAD, Shuffles, Together
+from fastnn.together import AHEAD, Alone, Shared, Shuffles, Together
 
 _PIECE = 4096  # rows that are scored in one call; the sum of a loss is that of its pieces
 _WHOLE_ROWS = 1024  # of a batch that is never taken in parts
@@ -121,7 +129,7 @@ def slice_rows(
         n_parameters -= int(absent * plan.sizes[1])
         units -= int(absent)
     flop = 6 * n_parameters + 100 * units
-    return max(1, int(_SLICE_FLOP * (8 if shared else 1) / flop))
+    return max(1, int(_SLICE_FLOP * (32 if shared else 1) / flop))
 
 
 def is_linear(rule: Rule, rows: Rows) -> bool:
@@ -250,21 +258,22 @@ def several_epochs(
 ) -> Together | None:
     """Return what trains up to ``epochs`` epochs in a call; None where that would be but one.
 
-    Such a call is half a slice at the most.
+    Such a call is a slice at the most, half of one where an epoch's arithmetic is not all it does.
     """
     samples, rule, targets = _kind(plan, parameters, rows, targets, batch_size, rule)
-    shared = count_parts(team, batch_size, parameters.size) * count_shares(
-        team, plan, rule, batch_size
-    )
-    most = min(min(slice_rows(plan, parameters.size) // 2, AHEAD) // n, epochs)
-    if most < 2 or shared > 1 or parameters.size > FEW:
+    shared = not samples and is_shared(team, plan, rule, n, batch_size)
+    size = slice_rows(plan, parameters.size, shared=shared)
+    most = min(min(size if shared else size // 2, AHEAD) // n, epochs)
+    if most < 2 or not finite.keeps_each(n):
         return None
     if samples and rule.l2:  # the penalty is that after each epoch
         return None
-    return Together(
-        most, plan, parameters, rows, targets, n, batch_size, rule, order, shuffles,
-        finite, BLOCK_ROWS if samples else None,
-    )  # fmt: skip
+    data = most, plan, parameters, rows, targets, n, batch_size, rule, order, shuffles, finite
+    if team is not None and shared:
+        return Shared(team, *data)
+    if count_parts(team, batch_size, parameters.size) > 1:
+        return None
+    return Alone(*data, BLOCK_ROWS if samples else None)
 
 
 def _squared_norm(plan: Plan, parameters: np.ndarray) -> float:

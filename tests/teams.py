@@ -2,9 +2,24 @@
 
 import threading
 
+import joblib
 import numpy as np
 
+from fastnn import parallel
+from fastnn.kernels import shares
 from fastnn.kernels.stages import stages_state
+
+
+def share_eagerly(monkeypatch, number):
+    """Let the smallest batches have so many shares of units, and as many threads as asked for."""
+    monkeypatch.setattr(joblib, "cpu_count", lambda *_, **__: 8)
+    monkeypatch.setattr(parallel, "_CALL_FLOP", 1)
+    monkeypatch.setattr(parallel, "_SHARED_FLOP", 0)
+    monkeypatch.setattr(parallel, "_SHARED_ROWS", 1)
+    monkeypatch.setattr(parallel, "_SHARED_BATCHES", 1)
+    monkeypatch.setattr(parallel, "_OUTNUMBERED", 0)
+    monkeypatch.setattr(parallel, "_SHARES", number)
+    monkeypatch.setattr(shares, "UNITS", 4)  # of three units, one of two shares has none
 
 
 def hide_their_number(fitted, precision, **options):

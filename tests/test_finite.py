@@ -17,7 +17,7 @@ def test_all_finite(bad):
 
 @pytest.mark.parametrize(("few", "kept"), [(3, [1, 2, 3, 4]), (2, [0, 2, 2, 4])])
 def test_large_networks_are_copied_after_some_rows(few, kept, monkeypatch):
-    monkeypatch.setattr(finite, "FEW", few)
+    monkeypatch.setattr(finite, "_FEW", few)
     monkeypatch.setattr(finite, "_ROWS", 10)
     parameters = np.zeros(3)
     state = OptimizerState(np.zeros((2, 3)))

@@ -2,14 +2,17 @@
 
 import itertools
 
-import joblib
 import numpy as np
 import pytest
 import scipy.sparse
-from teams import do_without_a_thread, hide_their_number, wait_for_the_first
+from teams import (
+    do_without_a_thread,
+    hide_their_number,
+    share_eagerly,
+    wait_for_the_first,
+)
 
-from fastnn import Network, parallel
-from fastnn.kernels import shares
+from fastnn import Network
 from fastnn.kernels.share_team import train_shares_
 from fastnn.kernels.shares import BIASES, BLOCKS, CUTS, SUMS, UNITS, WEIGHTS, layout
 from fastnn.parallel import Team, count_shares, team_of
@@ -30,14 +33,7 @@ CASES = {
 @pytest.fixture(params=[2, 3])
 def eager(monkeypatch, request):
     """Let the smallest batches be shared by their units, by as many threads as are asked for."""
-    monkeypatch.setattr(joblib, "cpu_count", lambda *_, **__: 8)
-    monkeypatch.setattr(parallel, "_CALL_FLOP", 1)
-    monkeypatch.setattr(parallel, "_SHARED_FLOP", 0)
-    monkeypatch.setattr(parallel, "_SHARED_ROWS", 1)
-    monkeypatch.setattr(parallel, "_SHARED_BATCHES", 1)
-    monkeypatch.setattr(parallel, "_OUTNUMBERED", 0)
-    monkeypatch.setattr(parallel, "_SHARES", request.param)
-    monkeypatch.setattr(shares, "UNITS", 4)  # of three units, one of two shares has none
+    share_eagerly(monkeypatch, request.param)
 
 
 def fitted(n_jobs, *, sizes, dtype, activation="relu", batch_size=15, sparse=False, **options):
@@ -114,10 +110,10 @@ def arguments():
     rows, targets, _ = net._check(X, y, None)
     state = OptimizerState.fresh("adam", net.parameters)
     places, size, units, sums = layout(net.plan.sizes, 2, 15)
-    totals = np.zeros(2)
+    totals = np.zeros((1, 2))
     return net, totals, (
         net.plan, net.parameters, rows, targets, np.empty(0, np.int64), 0, N, 15,
-        make_rule("adam"), 0.01, state.slots, 0, places, np.empty((2, 4, size)),
+        make_rule("adam"), np.array([0.01]), 0, state.slots, 0, places, np.empty((2, 4, size)),
         np.empty((3, units)), np.empty(sums), np.empty((2, 2)), 10, totals,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
+from teams import share_eagerly
 
 from fastnn import DivergenceWarning, MLPClassifier, MLPRegressor, Network, orders, training
 from fastnn.kernels.jit import JIT
@@ -19,7 +20,10 @@ X, y = RNG.standard_normal((N, 4)), RNG.integers(0, 3, N)
 
 
 def fitted(one_by_one, *, X=X, **options):
-    """Return all that a fit leaves behind; a callback has to see each epoch."""
+    """Return all that a fit leaves behind; a callback has to see each epoch.
+
+    Without the JIT, NumPy warns of overflow in every thread.
+    """
     net = Network([4, 5, 3], loss="cross_entropy", dtype="float64", random_state=1)
     hooks = [lambda progress: False] if one_by_one else []
     with warnings.catch_warnings(record=True) as caught:
@@ -30,7 +34,7 @@ def fitted(one_by_one, *, X=X, **options):
     return (
         net.parameters.tolist(), state.slots.tolist(), state.t, net._rng.bit_generator.state,
         history.loss, history.learning_rate, history.samples, history.stopped,
-        [str(warning.message) for warning in caught],
+        [str(warning.message) for warning in caught if warning.category is not RuntimeWarning],
     )  # fmt: skip
 
 
@@ -71,15 +75,33 @@ def test_epochs_together_are_epochs_one_by_one(options, weighted, calls):
     assert len(calls) > 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": False, "l2": 0.1},
+        {"schedule": "cosine", "warmup_epochs": 3, "n_jobs": 3},
+        {"X": csr_matrix(X), "batch_size": 7, "sample_weight": np.arange(N) % 3},
+    ],
+)
+def test_epochs_of_a_team_together_are_epochs_one_by_one(options, monkeypatch, calls):
+    share_eagerly(monkeypatch, 2)
+    options = {"batch_size": 4, "optimizer": "adam", "n_jobs": 2, **options}
+    assert fitted(False, **options) == fitted(True, **options)
+    assert len(calls) > 1
+
+
 @pytest.mark.parametrize("options", [{"l2": 0.1}, {"early_stopping": True}, {"replicas": 2}])
 def test_epochs_that_must_be_seen_are_not_made_together(options, calls):
     fitted(False, **options)
     assert calls == []
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_divergence_is_found_in_its_epoch(batch_size, calls):
+@pytest.mark.parametrize(("batch_size", "n_jobs"), [(1, None), (4, None), (4, 2)])
+def test_divergence_is_found_in_its_epoch(batch_size, n_jobs, monkeypatch, calls):
+    share_eagerly(monkeypatch, 2)
     options = {"optimizer": "momentum", "learning_rate": 1.0, "batch_size": batch_size}
+    options["n_jobs"] = n_jobs
     options["schedule"] = Rises()
     found = fitted(False, **options)
     assert found == fitted(True, **options)
@@ -143,11 +165,14 @@ def test_divergence_warns_once():
         {"tol": 0.1, "warm_start": True},
     ],
 )
+@pytest.mark.parametrize("n_jobs", [None, 2])
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_estimators_train_together_as_one_by_one(kind, options):
+def test_estimators_train_together_as_one_by_one(kind, n_jobs, options, monkeypatch):
+    share_eagerly(monkeypatch, 2)
     if kind is MLPRegressor:
         options = {name: value for name, value in options.items() if name != "class_weight"}
     settings = {"hidden_layer_sizes": (5,), "learning_rate_init": 0.05, "max_iter": EPOCHS}
+    settings["n_jobs"] = n_jobs
     found = []
     for hooks in ([], [lambda progress: False]):
         state = np.random.RandomState(0)

@@ -124,6 +124,8 @@ def judge_(job, shares, share, batch, thread):
     n, top = job.sizes[job.n_layers], job.n_layers - 1
     first = cut(batch.stop - batch.start, FEW, share, shares.number)
     last = cut(batch.stop - batch.start, FEW, share + 1, shares.number)
+    if first == last:
+        return 0.0
     bias = offset(numbers_of(shares, 0), place(shares, BIASES, 0, top))
     collect_(shares, top + 1, last - first, n, first * n, bias, thread.scores, -math.inf)
     start, stop = batch.start + first, batch.start + last
@@ -251,8 +253,8 @@ def hold_(job, batch, held, thread):
 
 @helper
 def flushed_train_shares_(
-    plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t,
-    places, own, units, sums, values, patience, totals, member, members, state,
+    plan, params, rows, targets, order, start, stop, batch_size, rule, rates, apart, slots,
+    t, places, own, units, sums, values, patience, totals, member, members, state,
 ):  # fmt: skip
     """Do what `train_shares_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
@@ -278,15 +280,16 @@ def flushed_train_shares_(
     bearing, alone = patience + START if first else 0, members == 1
     done, top, held = 0, job.n_layers - 1, -1
     x, x0 = inputs(job, 0, start, 0, thread.rows)
-    batch = Batch(start, start, x, x0, 1.0, rate, t)
-    n_batches = (stop - start + batch_size - 1) // batch_size
+    batch = Batch(start, start, x, x0, 1.0, rates[0], t)
+    epoch, told, low = 0, 0, start
+    n_batches = (stop - start + batch_size - 1) // batch_size * rates.size
     for number in range(n_batches + 1):  # one more ends the last
         before, closing = batch, number == n_batches
-        low = start + number * batch_size
         high = min(low + batch_size, stop)
         weight = 0.0 if closing else batch_weight(job, low, high)
         x, x0 = inputs(job, 0, low, high - low, thread.rows)
         t += 1
+        rate = rates[min(epoch, rates.size - 1)]
         batch = Batch(low, high, x, x0, weight if settings.mean else 1.0, rate, t)
         for stage in range(1 if closing else 2 * top):
             if stage == 0 and number > 0 and top > 1:
@@ -330,29 +333,38 @@ def flushed_train_shares_(
                 publish(state, ALONE, 1)
             if first:  # before others may finish the next stage and write anew after it
                 for share in range(shares.number):
-                    totals[0] += objective[done % 2 * shares.number + share]
+                    totals[told, 0] += objective[done % 2 * shares.number + share]
             done += 1
+            told = epoch
             bearing = patience if first else 0
-        if first:
-            totals[1] += weight
+        if first and not closing:
+            totals[epoch, 1] += weight
+        low = high
+        if low == stop:
+            epoch, start, stop = epoch + 1, start + apart, stop + apart
+            low = start
     keep_alive((memory,))
 
 
 @kernel
 def train_shares_(
-    plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t,
-    places, own, units, sums, values, patience, totals, member, members, state,
+    plan, params, rows, targets, order, start, stop, batch_size, rule, rates, apart, slots,
+    t, places, own, units, sums, values, patience, totals, member, members, state,
 ):  # fmt: skip
     """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
+
+    They do it for each of the ``rates`` (epochs,), every time ``apart`` places further in the
+    order, and the objective is added to that epoch's ``totals`` (epochs, 2).
 
     All have the same arguments but for ``member``, from 0.  ``places`` is that of `layout`; ``own``
     (shares, 2 + slots, parameters), ``units`` (3, units), ``sums`` and float64 ``values`` (2,
     shares) are scratch, and ``state`` has a task for each share.  The network has hidden layers and
     no dropout, the rule does not clip.  ``patience`` is how many looks the first thread waits for
-    the others, `START` more at first.
+    the others, `START` more at first.  All is done when the first thread returns, unless it was
+    aborted: the others do not touch the arrays any more then, but for ``state``.
     """
     arguments = (
-        plan, params, rows, targets, order, start, stop, batch_size, rule, rate, slots, t, places,
-        own, units, sums, values, patience, totals, member, members, state,
+        plan, params, rows, targets, order, start, stop, batch_size, rule, rates, apart, slots, t,
+        places, own, units, sums, values, patience, totals, member, members, state,
     )  # fmt: skip
     flushing_(flushed_train_shares_, arguments)
