@@ -14,13 +14,15 @@ pytestmark = pytest.mark.kernel
 BLOCK = 6
 
 
-def fit(monkeypatch, block, sizes, precision, l2, weight):
+def fit(monkeypatch, block, sizes, precision, l2, weight, activation="tanh"):
     """Return parameters and losses after two epochs in blocks of a size."""
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     rng = np.random.default_rng(5)
     n = 3 * BLOCK + 5 if JIT else BLOCK + 3
     X, y = rng.normal(size=(n, sizes[0])), rng.integers(0, sizes[-1], n)
-    net = Network(sizes, activation="tanh", loss="cross_entropy", dtype=precision, random_state=0)
+    net = Network(
+        sizes, activation=activation, loss="cross_entropy", dtype=precision, random_state=0
+    )
     history = net.fit(
         X, y, epochs=2, l2=l2, learning_rate=0.05, sample_weight=rng.random(n) if weight else None
     )
@@ -30,18 +32,21 @@ def fit(monkeypatch, block, sizes, precision, l2, weight):
 #: Layers whose weights are by rows and by columns, and are read in strips.
 LARGE = (3, 250, 264, 265, 250, 2)
 #: Layers by rows and by columns, with and without padding, of one vector and of several.
-SHAPES = [(1, 1), (20, 1), (3, 2), (2, 16, 2), (37, 5), (20, 33, 17, 3), (5, 16, 48, 1, 4), LARGE]
+SHAPES = [(1, 1), (20, 1), (3, 2), (2, 16, 2), (37, 5), (20, 33, 17, 3), (5, 16, 48, 1, 4)]
+SHAPES += [(20, 33, 2)]  # rows that are made at once, as in two of those that are wide
+#: Those that diverge at a high rate.
+WIDE = [LARGE, (40, 24, 11), (30, 64, 35)]
 
 
 @pytest.mark.parametrize("l2", [0, 0.01])
 @pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("sizes", SHAPES)
+@pytest.mark.parametrize("sizes", SHAPES + WIDE)
 def test_each_row_sees_what_the_last_one_left(sizes, sparse, l2, precision, eps, rng):
     n = 25 if JIT else 7
     X = np.where(rng.random((n, sizes[0])) < 0.7, rng.normal(size=(n, sizes[0])), 0)
     X = X.astype(precision).astype(float)
     weight = rng.integers(1, 4, n).astype(float)
-    rate = 0.01 if sizes == LARGE else 0.1
+    rate = 0.01 if sizes in WIDE else 0.1
     for loss in ("cross_entropy", "log_loss", "squared_error"):
         if loss == "cross_entropy" and sizes[-1] > 1:
             y = rng.integers(0, sizes[-1], n)
@@ -89,15 +94,20 @@ def test_scores_of_any_size(size, weight, precision, eps, rng):
 
 @pytest.mark.parametrize("weight", [False, True])
 @pytest.mark.parametrize("size", [1, 20, 300])
-@pytest.mark.parametrize("n_out", [2, 3, 7])
-def test_scores_of_any_size_above_a_hidden_layer(n_out, size, weight, precision, eps, rng):
+@pytest.mark.parametrize("n_out", [2, 3, 7, 18])
+@pytest.mark.parametrize(("activation", "n_in"), [("tanh", 3), ("logistic", 20)])
+def test_scores_of_any_size_above_a_hidden_layer(
+    activation, n_in, n_out, size, weight, precision, eps, rng
+):
     """Rows whose output layer takes its step at once, among others whose scores are too large."""
     n = 30 if JIT else 9
-    X, y = rng.normal(size=(n, 3)), rng.integers(0, n_out, n)
+    X, y = rng.normal(size=(n, n_in)), rng.integers(0, n_out, n)
     X = np.where(rng.random((n, 1)) < 0.5, X, 0.1 * X).astype(precision).astype(float)
     weights = rng.random(n).astype(precision).astype(float) if weight else np.ones(n)
-    sizes = [3, 33, n_out]
-    net = Network(sizes, activation="tanh", loss="cross_entropy", dtype=precision, random_state=0)
+    sizes = [n_in, 33, n_out]
+    net = Network(
+        sizes, activation=activation, loss="cross_entropy", dtype=precision, random_state=0
+    )
     net.weights[1][:] *= size
     expected = reference.Net.of(net)
     history = net.fit(
@@ -117,9 +127,12 @@ def test_scores_of_any_size_above_a_hidden_layer(n_out, size, weight, precision,
     ("sizes", "block"),
     [((70, 33, 5), BLOCK), ((64, 9), 2), ((5, 20, 4, 3), BLOCK), ((140, 3, 2), 3)],
 )
-def test_blocks_change_nothing_but_rounding(monkeypatch, sizes, block, l2, weight, precision, eps):
-    blocked, blocked_loss = fit(monkeypatch, block, sizes, precision, l2, weight)
-    rowwise, rowwise_loss = fit(monkeypatch, 1, sizes, precision, l2, weight)
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+def test_blocks_change_nothing_but_rounding(
+    monkeypatch, activation, sizes, block, l2, weight, precision, eps
+):
+    blocked, blocked_loss = fit(monkeypatch, block, sizes, precision, l2, weight, activation)
+    rowwise, rowwise_loss = fit(monkeypatch, 1, sizes, precision, l2, weight, activation)
     np.testing.assert_allclose(blocked, rowwise, rtol=0, atol=64 * eps)
     np.testing.assert_allclose(blocked_loss, rowwise_loss, rtol=64 * eps)
 

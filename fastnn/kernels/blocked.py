@@ -60,6 +60,8 @@ class Blocks(NamedTuple):
         ``-x_s . x_t`` of all s < t, row by row.
     powers
         Of each t: ``M^t`` by rows, then ``M^t q``; `POWER` numbers.
+    numbers
+        Three numbers of each row, in `block_rows`.
     """
 
     rows: int
@@ -79,6 +81,7 @@ class Blocks(NamedTuple):
     pushes: Any
     gram: Any
     powers: Any
+    numbers: Any
 
 
 @helper
@@ -104,7 +107,7 @@ def block_size(n_in, width, most, lanes, momentum):
     """Return the numbers that `divide` divides."""
     matrices = 2 if momentum else 1
     pairs = padded(most * most, lanes)
-    across = 2 * row_pitch(n_in, lanes) + 4 * width + POWER
+    across = 2 * row_pitch(n_in, lanes) + 4 * width + POWER + 3
     return matrices * (n_in + 1) * width + most * across + pairs + POWER
 
 
@@ -124,6 +127,7 @@ def divide(memory, n_in, width, rows, most, lanes, itemsize, momentum):
     return Blocks(
         rows, most, lanes, LINE_BYTES // itemsize, pitch, deep, width,
         memory, V, X, before, Z, drift, steps, pushes, gram, powers,
+        offset(powers, (most + 1) * POWER),
     )  # fmt: skip
 
 

@@ -66,6 +66,9 @@ def _slope(f: VectorFunction, a: Any) -> Any:
 def _keeping(f: VectorFunction, body: Any) -> None:
     """Emit ``body(kept)``, ``kept(w)`` being what is left of weights; most often that is all."""
     b, keep = f.builder, f.args["keep"]
+    if keep is None:
+        body(lambda w: w)
+        return
     factor = f.emit.spread(keep)
     with b.if_else(b.fcmp_ordered("==", keep, f.element(1.0))) as (all_of_them, less):
         with all_of_them:
@@ -104,7 +107,7 @@ def _hand_down(f: VectorFunction, step: Any, rows: int) -> None:
     _keeping(f, over_columns)
 
 
-def _hand_down_by_loop(f: VectorFunction) -> None:
+def hand_down_by_loop(f: VectorFunction) -> None:
     """Emit the same for any number of rows, with the steps from memory."""
     b, arg, emit = f.builder, f.args, f.emit
 
@@ -131,8 +134,8 @@ def _hand_down_by_loop(f: VectorFunction) -> None:
 
 
 def _hand_down_rows(f: VectorFunction) -> None:
-    """Emit `_hand_down_by_loop` as a function of its own."""
-    _hand_down_by_loop(f)
+    """Emit `hand_down_by_loop` as a function of its own."""
+    hand_down_by_loop(f)
     f.builder.ret_void()
 
 
@@ -160,8 +163,8 @@ def _step_of(f: VectorFunction, e: Any, scale: Any, column: Any) -> Any:
     return emit.multiply_add(e, scale, one)
 
 
-def _softmax_step(f: VectorFunction) -> None:
-    """Emit the step of scores of several vectors; return their sum, or 0 if not `SAFE`."""
+def softmax_step(f: VectorFunction) -> Any:
+    """Emit the step of scores of several vectors and return their sum; 0 is it if not `SAFE`."""
     b, arg, emit = f.builder, f.args, f.emit
     true = ir.Constant(emit.mask, [1] * emit.lanes)
     lanes = _I64(emit.lanes)
@@ -187,10 +190,15 @@ def _softmax_step(f: VectorFunction) -> None:
         emit.store(b.fsub(emit.load(bias), step), bias)
 
     f.column_blocks((1,), block)
-    b.ret(total)
+    return total
 
 
-def _output_step(f: VectorFunction) -> None:
+def _softmax_step(f: VectorFunction) -> None:
+    """Emit `softmax_step` as a function of its own."""
+    f.builder.ret(softmax_step(f))
+
+
+def output_step(f: VectorFunction) -> Any:
     """Emit the step of the output layer; return the sum of exponentials, or 0 if not `SAFE`."""
     b, arg, emit = f.builder, f.args, f.emit
     inside = emit.first(arg["n"])
@@ -217,11 +225,16 @@ def _output_step(f: VectorFunction) -> None:
         return []
 
     def looped() -> list:
-        _hand_down_by_loop(f)
+        hand_down_by_loop(f)
         return []
 
     _by_count(f, arg["n"], [rows for rows in _FEW if rows <= emit.lanes], unrolled, looped)
-    b.ret(total)
+    return total
+
+
+def _output_step(f: VectorFunction) -> None:
+    """Emit `output_step` as a function of its own."""
+    f.builder.ret(output_step(f))
 
 
 if JIT:

@@ -26,7 +26,7 @@ _CHAINS = 4
 _FEW = 4
 
 
-def _combine(f: VectorFunction, activate: Any = None) -> None:
+def combine(f: VectorFunction, activate: Any = None) -> None:
     """Emit ``out = [start +] sum_i x_i W_i`` over the rows of W, summed in registers.
 
     ``activate`` is what else is done to a vector of sums, in registers besides theirs.
@@ -64,12 +64,18 @@ def _combine(f: VectorFunction, activate: Any = None) -> None:
 
     most = f.shape.rows * f.shape.vectors // 3 if activate else 8
     f.column_blocks(tuple(vectors for vectors in (8, 4, 2, 1) if vectors <= most), block)
-    b.ret_void()
+
+
+def _combine(f: VectorFunction) -> None:
+    """Emit `combine` as a function of its own."""
+    combine(f)
+    f.builder.ret_void()
 
 
 def _combine_sigmoid(f: VectorFunction) -> None:
     """Emit ``out = sigmoid(start + sum_i x_i W_i)``."""
-    _combine(f, sigmoid)
+    combine(f, sigmoid)
+    f.builder.ret_void()
 
 
 def dot_products(f: VectorFunction, i: Any, rows: int, count: Any) -> Any:
@@ -91,7 +97,7 @@ def dot_products(f: VectorFunction, i: Any, rows: int, count: Any) -> Any:
     return f.sum_each(sums)
 
 
-def _dots(f: VectorFunction) -> None:
+def dots(f: VectorFunction) -> None:
     """Emit ``out_i = [start_i +] W_i . v``, and the start or 0 in the padding of ``out``."""
     b, arg, emit = f.builder, f.args, f.emit
     lanes = emit.lanes
@@ -122,7 +128,12 @@ def _dots(f: VectorFunction) -> None:
         return []
 
     f.loop(_I64(0), b.add(arg["count"], _I64(lanes - 1)), lanes, [], block)
-    b.ret_void()
+
+
+def _dots(f: VectorFunction) -> None:
+    """Emit `dots` as a function of its own."""
+    dots(f)
+    f.builder.ret_void()
 
 
 def _rank_one(f: VectorFunction) -> None:
@@ -258,7 +269,7 @@ def _copy(f: VectorFunction) -> None:
     b.ret_void()
 
 
-def _trim(f: VectorFunction) -> None:
+def trim(f: VectorFunction) -> None:
     """Emit zeros in the padding of ``out``, whose first ``n`` numbers stay."""
     b, arg, emit = f.builder, f.args, f.emit
     left = b.and_(arg["n"], _I64(emit.lanes - 1))
@@ -266,7 +277,12 @@ def _trim(f: VectorFunction) -> None:
         place = f.at(arg["out"], b.sub(arg["n"], left))
         kept = b.select(emit.first(left), emit.load(place), emit.zero)
         emit.store(kept, place)
-    b.ret_void()
+
+
+def _trim(f: VectorFunction) -> None:
+    """Emit `trim` as a function of its own."""
+    trim(f)
+    f.builder.ret_void()
 
 
 if JIT:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnn.kernels.activations import slope_of
 from fastnn.kernels.block_pass import most_rows
+from fastnn.kernels.block_rows import is_swift, swift_rows_
 from fastnn.kernels.blocked import (
     block_rows,
     block_size,
@@ -103,6 +104,7 @@ def train_each_sample_(
     block = min(block, most)
     places = np.empty((4, job.n_layers + 1), np.int64)
     units, weights, biases, turned = places[0], places[1], places[2], places[3]
+    labels = np.empty(most, np.int64)
     first = 1 if job.sparse or block > 1 else 0
     n_params, n_units = layout_(job, lanes, first, units, weights, biases, turned)
     descent = descent_of(rule, momentum, rate, params[0])
@@ -144,14 +146,25 @@ def train_each_sample_(
     top, at_once = job.n_layers - 1, steps_at_once(job, packed, descent)
     activated = activates_at_once(job, packed) and not job.sparse
     slope = slope_of(job.activations[top - 1] if top > 0 else 0, params[0])
-    for t in range(start, stop):
-        i = row_number(job, t)
+    swift = block > 1 and at_once and activated and is_swift(job, descent)
+    t = start
+    while t < stop:
         if block > 1:
             if r == size:
                 r, number = 0, number + 1
                 following = min(block, stop - t)
                 turn_(job, blocks, descent, number, size, t, following, stop)
                 size = following
+            if swift:
+                done, loss, product, weight = swift_rows_(
+                    job, packed, blocks, pointer(labels), rate, t, r, size, stop,
+                    loss, product, weight,
+                )  # fmt: skip
+                t, r = t + done - r, done
+                if r == size:
+                    continue
+        i = row_number(job, t)
+        if block > 1:
             if t + size < stop:
                 prefetch_row_(job, blocks, r, t + size)
             first_step = offset(blocks.steps, r * width)
@@ -191,6 +204,7 @@ def train_each_sample_(
             sparse_row_update_(job, i, W, b, descent.keep, step)
         else:
             layer_update_(job, flat, packed, 0, descent, x, first_step)
+        t += 1
     if block > 1:
         turn_(job, blocks, descent, number + 1, size, stop, 0, stop)
         unpack_panels_(blocks, n_in, n_out, blocks.W, offset(flat, job.weights[0]))
@@ -203,7 +217,7 @@ def train_each_sample_(
         unpack_(job, packed, packed.velocity, velocity)
     totals[0] += loss + job.loss_scale * log(product)
     totals[1] += weight
-    keep_alive((places, memory))
+    keep_alive((places, labels, memory))
 
 
 @kernel
