@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from fastnn.inputs import as_rows
-from fastnn.kernels import linear, linear_losses, linear_rule, row_pass
+from fastnn.kernels import linear, linear_groups, linear_losses, linear_rule, row_pass
 from fastnn.kernels.jit import JIT, kernel
 from fastnn.kernels.linear_softmax import train_softmax_rows_
 from fastnn.kernels.row import lanes_of
@@ -18,8 +18,11 @@ pytestmark = pytest.mark.kernel
 
 COUNTS = [1, 2, 3, 7, 8, 15, 16, 17, 33, 70] if JIT else [1, 2, 5, 9]
 N, D = 11, 5
-#: Columns of rows that are taken in groups, in both precisions.
+#: Columns of rows that are taken in groups, in both precisions, where there are so many in memory.
 LONG = 131
+MANY = linear_groups.CACHED_BYTES // (4 * LONG) + 1
+#: Columns, and rows in memory.
+SIZES = [(D, N), (LONG, N), (LONG, MANY)]
 EVERY_ROW = np.arange(N, dtype=np.int32)
 
 
@@ -153,6 +156,11 @@ def new_rule(**changes):
     return rule._replace(**changes)
 
 
+def among(n, X):
+    """Return ``n`` rows in memory, of which the first are those of X and the others zero."""
+    return np.concatenate([X, np.zeros((n - len(X), X.shape[1]), X.dtype)])
+
+
 def plain_sgd(rule, X, y, weight, order):
     """Return the weights, intercept, averages and sums after one epoch, in the obvious way."""
     w, b, mean_w, mean_b = np.zeros(X.shape[1]), 0.0, np.zeros(X.shape[1]), 0.0
@@ -199,10 +207,10 @@ def test_group_pass(n, precision, eps, rng):
 
 
 @pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("d", [D, LONG])
+@pytest.mark.parametrize(("d", "n"), SIZES)
 @pytest.mark.parametrize("average", [0, 1, 6])
 @pytest.mark.parametrize("alpha", [0.01, 1.3, 1e6], ids=["mild", "folded", "to zero"])
-def test_against_plain_sgd(layout, d, average, alpha, precision, eps, rng):
+def test_against_plain_sgd(layout, d, n, average, alpha, precision, eps, rng):
     """Blocks, slices and folded scales make the plain sequence of weights.
 
     With ``alpha`` 1.3 the scale is folded in the middle of blocks, with 1e6 at every row.
@@ -217,7 +225,7 @@ def test_against_plain_sgd(layout, d, average, alpha, precision, eps, rng):
     weight, order = rng.uniform(0.5, 2, N).astype(precision), rng.permutation(EVERY_ROW)
     w, b, mean_w, mean_b, loss, penalty = plain_sgd(rule, X.astype(float), y, weight, order)
     model = new_model((1, d), precision, rule)
-    rows = as_rows(layout(X), np.dtype(precision))
+    rows = as_rows(layout(among(n, X)), np.dtype(precision))
     for start, stop in ((0, 3), (3, N)):
         linear.train_rows_(rule, model, rows, y, weight, order, start, stop)
     state = model.state
@@ -232,9 +240,9 @@ def test_against_plain_sgd(layout, d, average, alpha, precision, eps, rng):
         np.testing.assert_allclose(model.a[0], mean_b, **tolerance)
 
 
-@pytest.mark.parametrize("d", [D, LONG])
+@pytest.mark.parametrize(("d", "n"), SIZES)
 @pytest.mark.parametrize("schedule", [linear_rule.PA1, linear_rule.PA2])
-def test_dense_rows_as_sparse_ones(schedule, d, rng):
+def test_dense_rows_as_sparse_ones(schedule, d, n, rng):
     """A passive-aggressive step on a row of zeros, and every layout, leave one path."""
     rule = new_rule(
         loss=linear_losses.CODES["hinge"], schedule=schedule, average=2.0, decay=False,
@@ -245,7 +253,7 @@ def test_dense_rows_as_sparse_ones(schedule, d, rng):
     found = []
     for layout in (np.asarray, sparse.csr_array):
         model = new_model((1, d), "float64", rule)
-        rows = as_rows(layout(X), np.dtype("f8"))
+        rows = as_rows(layout(among(n, X)), np.dtype("f8"))
         linear.train_rows_(rule, model, rows, y, np.empty(0), EVERY_ROW[:0], 0, N)
         steps = model.state[[linear.T]]
         found.append(np.concatenate([model.W[0], model.b, model.A[0], model.a, steps]))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels.jit import helper, kernel
-from fastnn.kernels.linear_groups import LONG_BYTES, walk_groups_
+from fastnn.kernels.linear_groups import takes_groups, walk_groups_
 from fastnn.kernels.linear_losses import loss_sum, loss_value
 from fastnn.kernels.linear_row import borrow_data, dense_row, row_dot, row_number
 from fastnn.kernels.linear_rule import scheduled_rate
@@ -142,7 +142,7 @@ def train_each_row_(rule, model, rows, y, weight, order, start, stop):
     d = model.W.shape[1]
     averaging = model.A.size > 0
     beside = not (X.sparse or rule.truncate)
-    grouped = beside and X.d * X.itemsize >= LONG_BYTES
+    grouped = beside and takes_groups(X, rows.dense.shape[0])
     lanes = lanes_of(X.dense)
     width = padded(d, lanes) if beside else 0
     size = width if beside else d

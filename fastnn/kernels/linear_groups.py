@@ -3,6 +3,9 @@
 The weights lack all rows of a group while it is read: so each of its numbers is loaded once for
 all products, and several rows come from memory at the same time.  Then each row's score is mended
 with the steps of the rows before it.
+
+That takes more arithmetic than a pass over each row, and less of the memory's time: it pays where
+rows are read from memory, not from a cache.
 """
 
 import math
@@ -18,9 +21,19 @@ from fastnn.kernels.views import constant, offset
 
 #: Bytes of the shortest rows for which it pays: the losses of shorter ones take longer than a pass.
 LONG_BYTES = 512
+#: Bytes of all rows up to which a cache keeps enough of them from epoch to epoch: half of a large
+#: one, which other cores use as well.
+CACHED_BYTES = 1 << 24
 #: Lines of the cache of each row that are asked for between the steps, which wait for each other
 #: and leave the memory idle.  They are of a later group than those that the pass asks for.
 LINES = 4
+
+
+@helper
+def takes_groups(X, n):
+    """Return whether steps on dense rows, of ``n`` in memory, take less time in groups."""
+    row = X.d * X.itemsize
+    return row >= LONG_BYTES and row * n > CACHED_BYTES
 
 
 @helper
