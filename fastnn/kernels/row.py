@@ -88,12 +88,26 @@ def dot_products(f: VectorFunction, i: Any, rows: int, count: Any) -> Any:
         row = b.select(b.icmp_signed("<", row, last), row, last)
         places.append(f.at(arg["W"], b.mul(row, arg["width"])))
 
-    def add(column: Any, sums: list) -> list:
-        v = emit.load(f.at(arg["v"], column))
-        W = [emit.load(f.at(place, column)) for place in places]
-        return [emit.multiply_add(w, v, s) for w, s in zip(W, sums, strict=True)]
+    def add(column: Any, sums: list, vectors: int) -> list:
+        after = []
+        for c in range(vectors):
+            at = b.add(column, _I64(c * emit.lanes))
+            v = emit.load(f.at(arg["v"], at))
+            W = [emit.load(f.at(place, at)) for place in places]
+            mine = sums[c * rows : (c + 1) * rows]
+            after += [emit.multiply_add(w, v, s) for w, s in zip(W, mine, strict=True)]
+        return after + sums[vectors * rows :]
 
-    sums: list = f.loop(_I64(0), arg["width"], emit.lanes, [emit.zero] * rows, add)[1:]
+    column: Any = _I64(0)
+    together = 2 if rows <= _CHAINS else 1  # vectors of v, each with sums of its own
+    sums = [emit.zero] * (rows * together)
+    for vectors in sorted({together, 1}, reverse=True):
+        column, *sums = f.loop(
+            column, arg["width"], vectors * emit.lanes, sums,
+            lambda column, state, vectors=vectors: add(column, state, vectors),
+        )  # fmt: skip
+    if together > 1:
+        sums = [b.fadd(s, t) for s, t in zip(sums[:rows], sums[rows:], strict=True)]
     return f.sum_each(sums)
 
 
