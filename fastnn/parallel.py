@@ -106,20 +106,24 @@ class Team:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def run(self, kernel: Callable, members: int, tasks: int, *args: Any) -> None:
+    def run(
+        self, kernel: Callable, members: int, tasks: int, *args: Any, closed: bool = False
+    ) -> None:
         """Call ``kernel(*args, member, members, state)`` in as many threads.
 
         ``state`` is that of stages of so many ``tasks``.  Returns when all threads have returned,
-        after an interrupt too.
+        after an interrupt too.  Of a ``closed`` kernel all is done when the first has: the others,
+        who have lost their cores or are about to leave, are waited for when the team parts.
         """
         state = stages_state(tasks)
 
-        def be(member: int) -> None:
+        def be(member: int) -> bool:
             try:
                 kernel(*args, member, members, state)
             except BaseException:
                 state[ABORTED] = 1  # the others would wait for ever
                 raise
+            return closed and not state[ABORTED]
 
         self._together(be, members, lambda: state.__setitem__(ABORTED, 1))
 
@@ -140,7 +144,7 @@ class Team:
         numbers = itertools.count()  # its next() is indivisible
         stopped = False
 
-        def be(member: int) -> None:
+        def be(member: int) -> bool:
             nonlocal stopped
             try:
                 while not stopped and (i := next(numbers)) < n:
@@ -148,6 +152,7 @@ class Team:
             except BaseException:
                 stopped = True
                 raise
+            return False
 
         def stop() -> None:
             nonlocal stopped
@@ -156,23 +161,27 @@ class Team:
         self._together(be, min(self.members, n), stop)
 
     def _together(
-        self, be: Callable[[int], None], members: int, give_up: Callable[[], None]
+        self, be: Callable[[int], bool], members: int, give_up: Callable[[], None]
     ) -> None:
-        """Call ``be(member)`` in as many threads; raise the first error when all have ended."""
+        """Call ``be(member)`` in as many threads; raise the first error when all have ended.
+
+        If this thread's call returns that all is done, the others may end later.
+        """
         if members == 1:
             be(0)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.members - 1, thread_name_prefix="fastnn")
         futures: list[Future] = []
+        done = False
         try:
             futures += [self._pool.submit(be, member) for member in range(1, members)]
-            be(0)
+            done = be(0)
         except BaseException:
             give_up()
             raise
         finally:
-            late = [future for future in futures if not future.cancel()]
+            late = [future for future in futures if not future.cancel() and not done]
             wait(late)
         for future in late:
             future.result()
@@ -272,12 +281,18 @@ def train_shares(
     Each is on rows ``apart`` places further in the order than the one before, and has a row of
     ``totals``.
     """
-    n = (stop - start) * len(rates)
-    members, room = _room_of_shares(team, plan, parameters, n, batch_size, slots)
-    team.run(
-        train_shares_, members, _SHARES, plan, parameters, rows, targets, order, start, stop,
-        batch_size, rule, np.array(rates, dtype=np.float64), apart, slots, t, *room, totals,
-    )  # fmt: skip
+    n, done = stop - start, 0
+    made = np.zeros(1, np.int64)
+    while done < len(rates):
+        left = np.array(rates[done:], dtype=np.float64)
+        first = start + done * apart
+        members, room = _room_of_shares(team, plan, parameters, n * left.size, batch_size, slots)
+        team.run(
+            train_shares_, members, _SHARES, plan, parameters, rows, targets, order, first,
+            first + n, batch_size, rule, left, apart, slots, t - done * (-n // batch_size), *room,
+            totals[done:], made, closed=True,
+        )  # fmt: skip
+        done += int(made[0])
 
 
 def _room_of_parts(

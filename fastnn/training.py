@@ -449,7 +449,7 @@ def train(
     with CompileTimer() as timer, team_of(threads) as team:
         several = None
         seen = callbacks or validation or stopping.early or watch.schedule or copies
-        if epochs >= _WORTH and not seen:
+        if not seen and (epochs >= _WORTH or team is not None):
             several = several_epochs(
                 plan, parameters, rows, targets, NATURAL_ORDER if present is None else present,
                 None if rng is None else Ahead(rng, present, n), count, batch_size, rule, finite,

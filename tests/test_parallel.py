@@ -1,5 +1,6 @@
 """Threads: the same numbers however many there are, whoever is late, whatever goes wrong."""
 
+import threading
 import warnings
 
 import joblib
@@ -103,7 +104,23 @@ def test_the_first_thread_may_come_last(alone):
     wait_for_the_first(train_parts_, arguments(2), alone)
 
 
-def test_an_error_in_a_thread_ends_the_others():
+def test_what_is_done_is_returned_while_another_thread_has_yet_to_leave():
+    leave, left = threading.Event(), []
+
+    def kernel(member, members, state):
+        if member == 1:
+            leave.wait()
+            left.append(member)
+
+    with team_of(2) as team:
+        team.run(kernel, 2, 2, closed=True)
+        assert left == []
+        leave.set()
+    assert left in ([1], [])  # the second where it had not begun
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_error_in_a_thread_ends_the_others(closed):
     def kernel(member, members, state):
         if member == 1:
             raise MemoryError("no room")
@@ -111,10 +128,11 @@ def test_an_error_in_a_thread_ends_the_others():
             pass
 
     with team_of(2) as team, pytest.raises(MemoryError, match="no room"):
-        team.run(kernel, 2, 2)
+        team.run(kernel, 2, 2, closed=closed)
 
 
-def test_an_interrupt_ends_the_others():
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_interrupt_ends_the_others(closed):
     def kernel(member, members, state):
         if member == 0:
             raise KeyboardInterrupt
@@ -122,7 +140,7 @@ def test_an_interrupt_ends_the_others():
             pass
 
     with team_of(2) as team, pytest.raises(KeyboardInterrupt):
-        team.run(kernel, 2, 2)
+        team.run(kernel, 2, 2, closed=closed)
 
 
 def test_work_is_shared_once_each_and_ends_at_an_error():

@@ -12,9 +12,10 @@ from teams import (
     wait_for_the_first,
 )
 
-from fastnn import Network
+from fastnn import Network, parallel
 from fastnn.kernels.share_team import train_shares_
 from fastnn.kernels.shares import BIASES, BLOCKS, CUTS, SUMS, UNITS, WEIGHTS, layout
+from fastnn.kernels.stages import stages_state
 from fastnn.parallel import Team, count_shares, team_of
 from fastnn.training import OptimizerState, make_rule
 
@@ -114,7 +115,7 @@ def arguments():
     return net, totals, (
         net.plan, net.parameters, rows, targets, np.empty(0, np.int64), 0, N, 15,
         make_rule("adam"), np.array([0.01]), 0, state.slots, 0, places, np.empty((2, 4, size)),
-        np.empty((3, units)), np.empty(sums), np.empty((2, 2)), 10, totals,
+        np.empty((3, units)), np.empty(sums), np.empty((2, 2)), 10, totals, np.zeros(1, np.int64),
     )  # fmt: skip
 
 
@@ -132,3 +133,37 @@ def test_a_thread_that_never_comes_is_done_without(alone, monkeypatch):
 
 def test_the_first_thread_may_come_last(alone):
     wait_for_the_first(train_shares_, arguments(), alone)
+
+
+class Deserted(Team):
+    """A team whose first thread waits for others in vain; ``made`` is what its calls made."""
+
+    made = ()
+
+    def run(self, kernel, members, tasks, *args, closed=False):
+        assert closed
+        assert members == 2
+        kernel(*args, 0, members, stages_state(tasks))
+        self.made = [*self.made, int(args[-1][0])]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("batch_size", [15, N])
+def test_the_first_thread_alone_ends_with_an_epoch(batch_size, shuffled, monkeypatch):
+    share_eagerly(monkeypatch, 2)
+    monkeypatch.setattr("fastnn.kernels.share_team.START", 100)  # with the JIT off
+    monkeypatch.setattr("fastnn.parallel._PATIENCE", 10)
+    order = np.random.default_rng(2).permuted(np.tile(np.arange(N), (4, 1)), axis=1).ravel()
+    order, apart = (order, N) if shuffled else (order[:N], 0)
+    found = []
+    for team in Team(1), Deserted(2):
+        net, _, args = arguments()
+        totals, slots = np.zeros((4, 2)), args[11]
+        parallel.train_shares(
+            team, *args[:4], order, 0, N, batch_size, args[8], [0.01, 0.02, 0.03, 0.04], apart,
+            slots, 0, totals,
+        )  # fmt: skip
+        found.append((net.parameters.tolist(), slots.tolist(), totals.tolist()))
+    assert found[0] == found[1]
+    assert sum(team.made) == 4
+    assert len(team.made) > 1

@@ -254,7 +254,7 @@ def hold_(job, batch, held, thread):
 @helper
 def flushed_train_shares_(
     plan, params, rows, targets, order, start, stop, batch_size, rule, rates, apart, slots,
-    t, places, own, units, sums, values, patience, totals, member, members, state,
+    t, places, own, units, sums, values, patience, totals, made, member, members, state,
 ):  # fmt: skip
     """Do what `train_shares_` does, subnormal numbers being zero."""
     job = borrow(plan, rows, targets, order)
@@ -281,10 +281,13 @@ def flushed_train_shares_(
     done, top, held = 0, job.n_layers - 1, -1
     x, x0 = inputs(job, 0, start, 0, thread.rows)
     batch = Batch(start, start, x, x0, 1.0, rates[0], t)
-    epoch, told, low = 0, 0, start
-    n_batches = (stop - start + batch_size - 1) // batch_size * rates.size
-    for number in range(n_batches + 1):  # one more ends the last
-        before, closing = batch, number == n_batches
+    epoch, told, low, number, deserted = 0, 0, start, 0, 0
+    while True:  # one more than there are batches ends the last
+        # Who looked for ALONE just before it was set may begin a task of two stages more, and
+        # does not know that the first thread ends there: so it does not.
+        early = members > 1 and alone and number > deserted + 1
+        closing = epoch == rates.size or (early and epoch > 0 and low == start)
+        before = batch
         high = min(low + batch_size, stop)
         weight = 0.0 if closing else batch_weight(job, low, high)
         x, x0 = inputs(job, 0, low, high - low, thread.rows)
@@ -329,7 +332,7 @@ def flushed_train_shares_(
                     break
                 if alone or not first:
                     return
-                alone, begun, end = True, 0, shares.number
+                alone, begun, end, deserted = True, 0, shares.number, number
                 publish(state, ALONE, 1)
             if first:  # before others may finish the next stage and write anew after it
                 for share in range(shares.number):
@@ -337,24 +340,30 @@ def flushed_train_shares_(
             done += 1
             told = epoch
             bearing = patience if first else 0
-        if first and not closing:
+        if closing:
+            break
+        if first:
             totals[epoch, 1] += weight
-        low = high
+        number, low = number + 1, high
         if low == stop:
             epoch, start, stop = epoch + 1, start + apart, stop + apart
             low = start
+    if first:
+        made[0] = epoch
     keep_alive((memory,))
 
 
 @kernel
 def train_shares_(
     plan, params, rows, targets, order, start, stop, batch_size, rule, rates, apart, slots,
-    t, places, own, units, sums, values, patience, totals, member, members, state,
+    t, places, own, units, sums, values, patience, totals, made, member, members, state,
 ):  # fmt: skip
     """Be one ``member`` of ``members`` threads that do together what `train_batches_` does.
 
     They do it for each of the ``rates`` (epochs,), every time ``apart`` places further in the
-    order, and the objective is added to that epoch's ``totals`` (epochs, 2).
+    order, and the objective is added to that epoch's ``totals`` (epochs, 2).  How many were
+    ``made`` is written to that int64 array (1,): where the first thread goes on alone it ends with
+    the epoch, for the others may be back by then.
 
     All have the same arguments but for ``member``, from 0.  ``places`` is that of `layout`; ``own``
     (shares, 2 + slots, parameters), ``units`` (3, units), ``sums`` and float64 ``values`` (2,
@@ -365,6 +374,6 @@ def train_shares_(
     """
     arguments = (
         plan, params, rows, targets, order, start, stop, batch_size, rule, rates, apart, slots, t,
-        places, own, units, sums, values, patience, totals, member, members, state,
+        places, own, units, sums, values, patience, totals, made, member, members, state,
     )  # fmt: skip
     flushing_(flushed_train_shares_, arguments)
