@@ -12,7 +12,7 @@ from benchmarks.problems import available, widths
 class SaveLoad:
     """A network written to a file and read again."""
 
-    params = [["4-8-3", "784-256-128-10"]]
+    params = [["4-8-3", "64-128-64-10"]]
     param_names = ["shape"]
 
     def setup(self, shape):
