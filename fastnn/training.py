@@ -129,7 +129,7 @@ def slice_rows(
         n_parameters -= int(absent * plan.sizes[1])
         units -= int(absent)
     flop = 6 * n_parameters + 100 * units
-    return max(1, int(_SLICE_FLOP * (32 if shared else 1) / flop))
+    return max(1, int(_SLICE_FLOP * (16 if shared else 1) / flop))
 
 
 def is_linear(rule: Rule, rows: Rows) -> bool:
