@@ -63,14 +63,14 @@ class Ahead:
     """What `draw_order` draws for epochs one after the other, many at a time."""
 
     def __init__(self, rng: np.random.Generator, present: np.ndarray | None, n: int) -> None:
-        self._rng = rng
-        self._rows = np.arange(n) if present is None else present
+        self._rng, self._present, self._n = rng, present, n
 
     def draw(self, epochs: int) -> np.ndarray:
         """Return the orders of so many epochs, one after the other."""
         self._before = self._rng.bit_generator.state
-        orders = np.tile(self._rows, (epochs, 1))
-        if self._rows.size <= FEW:
+        rows = np.arange(self._n) if self._present is None else self._present
+        orders = np.tile(rows, (epochs, 1))
+        if rows.size <= FEW:
             self._rng.permuted(orders, axis=1, out=orders)  # draws what shuffle draws, row by row
         else:
             for order in orders:
