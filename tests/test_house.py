@@ -133,6 +133,12 @@ def test_top_level():
 
 
 @pytest.mark.skipif(not CHECKOUT, reason="not in a checkout")
+def test_every_room_has_a_file_of_benchmarks():
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms <= {path.stem for path in (ROOT / "asv_bench" / "benchmarks").glob("*.py")}
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="not in a checkout")
 def test_files_are_short():
     long = {
         str(path): count

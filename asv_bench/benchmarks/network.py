@@ -10,7 +10,7 @@ from benchmarks.tables import LOSSES
 class Predict:
     """Class probabilities of many rows."""
 
-    rows_of = {"20-32-2": 3_000, "64-128-64-10": 500, "256-256-128-10": 200}
+    rows_of = {"20-32-2": 3_000, "20-100-2": 2_000, "64-128-64-10": 500, "256-256-128-10": 200}
     params = [list(rows_of)]
     param_names = ["shape"]
 

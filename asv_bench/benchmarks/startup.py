@@ -1,11 +1,10 @@
-"""What a user waits for at first: imports, compilation, memory, a command."""
+"""What a user waits for at first: imports, compilation; and the memory that it takes."""
 
 import os
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 import numba
@@ -41,15 +40,6 @@ EMPTY_CACHE = """
 import os, tempfile
 folder = tempfile.TemporaryDirectory()
 os.environ["NUMBA_CACHE_DIR"] = folder.name
-"""
-
-#: A command whose own output keeps out of asv's, which reads the time from there.
-TRAIN = """
-import contextlib, os
-os.chdir({folder!r})
-from fastnn.cli import main
-with contextlib.redirect_stdout(None):
-    main(["train", "--rows", "2000", "--quiet", "--no-plot"], standalone_mode=False)
 """
 
 
@@ -177,20 +167,3 @@ class Memory:
         X, y = classes(20, 2, 100_000)
         net = self.network([20, 32, 2], loss="cross_entropy", random_state=0)
         net.fit(X, y, optimizer="adam", batch_size=128)
-
-
-class Command:
-    """``fastnn train`` on 2000 synthetic rows, its kernels in the cache."""
-
-    number, repeat, rounds, warmup_time, timeout = 1, 3, 1, 0, 600
-
-    def setup(self):
-        available("fastnn.cli:main")
-        self.folder = tempfile.TemporaryDirectory()
-        run(TRAIN.format(folder=self.folder.name))
-
-    def teardown(self):
-        self.folder.cleanup()
-
-    def timeraw_train(self):
-        return TRAIN.format(folder=self.folder.name)

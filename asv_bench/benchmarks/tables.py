@@ -37,3 +37,5 @@ LOSSES = keys("kernels/losses.py")
 OPTIMIZERS = keys("kernels/optimizers.py")
 LINEAR_LOSSES = keys("kernels/linear_losses.py")
 SOURCES = source_names()
+#: What of `fastnn.plot` draws; classes record what is to be drawn.
+PICTURES = [name for name in keys("plot/__init__.py", "_HOMES") if name.islower()]

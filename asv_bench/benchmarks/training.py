@@ -18,7 +18,7 @@ class _Epoch:
 
     def setup(self, shape):
         self.network = available("fastnn:Network")
-        self.sizes, self.n = widths(shape), self.rows_of[shape]
+        self.sizes, self.n = widths(shape.split()[0]), self.rows_of[shape]
         X, y = classes(self.sizes[0], self.sizes[-1], self.n)
         self.X, self.y = measure.Movable(X), measure.Movable(y)
         self.job = self.prepare()
@@ -80,13 +80,24 @@ class Replicas(PerSample):
 
 
 class MiniBatch(_Epoch):
-    """Adam on batches of 128, rectified units."""
+    """Adam on batches, rectified units."""
 
-    rows_of = {"20-100-2": 1_280, "64-128-64-10": 384, "256-128-64-10": 256}
+    rows_of = {
+        "20-100-2 by 32": 1_280,
+        "20-100-2 by 128": 1_280,
+        "20-100-2 by 200": 1_200,
+        "64-128-64-10 by 128": 384,
+        "256-128-64-10 by 128": 256,
+        "784-256-128-10 by 128": 128,
+    }
     params = [list(rows_of)]
     activation = "relu"
     rate = 1e-3
-    options = {"optimizer": "adam", "batch_size": 128}
+
+    def setup(self, shape):
+        batch_size = int(shape.split(" by ")[1])
+        self.options = {"optimizer": "adam", "batch_size": batch_size}
+        super().setup(shape)
 
 
 class Threads:
