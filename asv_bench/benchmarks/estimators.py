@@ -170,10 +170,10 @@ class Logistic(_Classifier):
 
 
 class MultiLayer(_Classifier):
-    """Ten epochs of `MLPClassifier` with Adam and batches of 200."""
+    """Five epochs of `MLPClassifier` with Adam and batches of 200."""
 
     name, peer_module = "MLPClassifier", "sklearn.neural_network"
-    rows_of = {"20-100-2": 2_000, "64-64-10": 2_000}
+    rows_of = {"20-100-2": 800, "64-64-10": 800}
     params = [list(rows_of)]
     param_names = ["shape"]
 
@@ -183,7 +183,7 @@ class MultiLayer(_Classifier):
 
     def arguments(self, shape):
         hidden = int(shape.split("-")[1])
-        return {"hidden_layer_sizes": (hidden,), "max_iter": 10, "random_state": 0}
+        return {"hidden_layer_sizes": (hidden,), "max_iter": 5, "random_state": 0}
 
 
 class OneRow:
