@@ -1,8 +1,5 @@
-"""Pictures, drawn beside a fixed one."""
+"""Pictures: what it takes to draw them."""
 
-import numpy as np
-
-from benchmarks import measure
 from benchmarks.problems import available, classes
 from benchmarks.tables import PICTURES
 
@@ -15,7 +12,7 @@ class Pictures:
 
     def setup(self, picture):
         available("matplotlib:use")("Agg")
-        self.plt = available("matplotlib.pyplot:subplots")
+        self.subplots = available("matplotlib.pyplot:subplots")
         self.close = available("matplotlib.pyplot:close")
         available(f"fastnn.plot:{picture}")
         X, y = classes(2, 2, 100)
@@ -36,23 +33,8 @@ class Pictures:
         }[picture]
         self.draw = lambda ax: available(f"fastnn.plot:{picture}")(*what, ax=ax, **options)
 
-    def drawn(self, draw):
-        figure, ax = self.plt()
-        draw(ax)
+    def time_draw(self, picture):
+        figure, ax = self.subplots()
+        self.draw(ax)
         figure.canvas.draw()
         self.close(figure)
-
-    def time_draw(self, picture):
-        self.drawn(self.draw)
-
-    def track_draw_over_lines(self, picture):
-        x = np.linspace(0, 1, 100)
-
-        def lines(ax):
-            for power in range(5):
-                ax.plot(x, x**power, label=f"power {power}")
-            ax.legend()
-
-        return measure.ratio(lambda: lambda: self.drawn(self.draw), lambda: self.drawn(lines))
-
-    track_draw_over_lines.unit = "x drawing five lines and a legend by matplotlib"
